@@ -1,0 +1,70 @@
+//! What a worker can do, as data: clients build their menus from it.
+
+use serde::{Deserialize, Serialize};
+
+/// A name from a table of the worker, with the label that people know it by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedEntry {
+    /// The value of the request field.
+    pub name: String,
+    /// What a person reads in a menu, as the field's tools write it ("DPM++ 2M").
+    pub label: String,
+}
+
+/// Everything that may be asked for by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Models; the first is the default.
+    pub models: Vec<ModelEntry>,
+    /// Values of `scheduler`.
+    pub schedulers: Vec<NamedEntry>,
+    /// Values of `sigmas`.
+    pub sigmas: Vec<NamedEntry>,
+}
+
+/// One model of the catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelEntry {
+    /// The value of the request field `model`.
+    pub name: String,
+    /// How the model is built: `sd`, …
+    pub family: String,
+    /// What a request that leaves a field out gets.
+    pub defaults: ModelDefaults,
+    /// Channels of a latent.
+    pub latent_channels: u8,
+    /// Pixels along one side of a latent cell.
+    pub latent_scale: u32,
+    /// How a latent becomes a rough picture.
+    pub preview: PreviewBasis,
+    /// Prompts that show what the model can draw.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
+}
+
+/// What a request that leaves a field out gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelDefaults {
+    /// px
+    pub width: u32,
+    /// px
+    pub height: u32,
+    /// Denoising steps.
+    pub steps: u32,
+    /// Guidance scale.
+    pub guidance_scale: f32,
+    /// A name from [`Catalogue::schedulers`].
+    pub scheduler: String,
+    /// A name from [`Catalogue::sigmas`].
+    pub sigmas: String,
+}
+
+/// A linear map from the channels of a clean latent to display RGB (sRGB-encoded, `[0, 1]` after clamping):
+/// `rgb = bias + Σ latent[c] · rows[c]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreviewBasis {
+    /// One RGB row per latent channel.
+    pub rows: Vec<[f32; 3]>,
+    /// RGB of the zero latent.
+    pub bias: [f32; 3],
+}

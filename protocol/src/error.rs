@@ -1,0 +1,94 @@
+//! Errors as clients see them: a code for programs, a sentence for people, details for forms.
+
+use serde::{Deserialize, Serialize};
+
+/// What went wrong, for a program to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The bytes are not JSON, or not an object of the expected form.
+    MalformedJson,
+    /// A frame has an unknown `type`, or a binary frame makes no sense here.
+    UnknownFrame,
+    /// A second `hello` on one connection.
+    UnexpectedHello,
+    /// The client speaks a version of the protocol that this worker does not.
+    UnsupportedProtocol,
+    /// One or more fields of a request are wrong; `details` names each.
+    InvalidRequest,
+    /// A body, a frame or a file is larger than `limits` allow.
+    TooLarge,
+    /// No route or file of that name.
+    NotFound,
+    /// No job of that id, or it was forgotten.
+    JobNotFound,
+    /// The job has no image of that index.
+    ImageNotFound,
+    /// The id belongs to a job with a different request.
+    IdConflict,
+    /// The queue has no room; try again after `Retry-After`.
+    QueueFull,
+    /// One socket follows as many jobs as it may.
+    TooManyJobs,
+    /// The worker is loading a model.
+    Loading,
+    /// The worker is shutting down.
+    ShuttingDown,
+    /// The model could not be loaded.
+    ModelUnavailable,
+    /// The job ran when the worker stopped.
+    Interrupted,
+    /// The method is not allowed on this route.
+    MethodNotAllowed,
+    /// The answer took longer than the worker allows.
+    Timeout,
+    /// The finished picture could not be stored.
+    StorageFailed,
+    /// A fault of the worker; its log says more.
+    Internal,
+    /// A code that this build of the protocol does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One fault inside a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// The field at fault, as the client wrote it (`width`, `preview.mode`).
+    pub field: String,
+    /// What is wrong with it and what would be right.
+    pub message: String,
+}
+
+/// An error with a way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ErrorBody {
+    /// What went wrong, for programs.
+    pub code: ErrorCode,
+    /// What went wrong and what to do next, for people.
+    pub message: String,
+    /// Every fault that was found, where there can be several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<ErrorDetail>,
+}
+
+impl ErrorBody {
+    /// An error without details.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Vec::new() }
+    }
+
+    /// `invalid_request` with every fault; the message lists them so that a log line is enough.
+    pub fn invalid(details: Vec<ErrorDetail>) -> Self {
+        let listed: Vec<_> = details.iter().map(|d| format!("{}: {}", d.field, d.message)).collect();
+        Self { code: ErrorCode::InvalidRequest, message: listed.join("; "), details }
+    }
+}
+
+/// The body of every HTTP error: `{"error": {…}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorEnvelope {
+    /// The error itself.
+    pub error: ErrorBody,
+}

@@ -1,0 +1,93 @@
+//! What happens to a job.
+//!
+//! Durable events carry a `seq` (1, 2, 3 …), are stored and replayed. Ephemeral ones (`progress`, a moved
+//! `queued` position, previews) carry none; only their newest value matters. The same JSON is the text
+//! frame of the WebSocket and the `data:` of the SSE stream.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorBody;
+use crate::job::{ImageView, JobId, JobView, Timings};
+
+/// Something that happened to a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// Waits for the engine. Durable once, at acceptance; repeated without `seq` when the position changes.
+    Queued {
+        /// Jobs that the engine takes before this one.
+        position: u32,
+    },
+    /// The engine took it. Durable.
+    Started {
+        /// Denoising steps that will follow.
+        steps: u32,
+    },
+    /// A denoising step is done. Ephemeral.
+    Progress {
+        /// Steps done.
+        step: u32,
+        /// Steps in all.
+        steps: u32,
+        /// Noise level after this step, in units of the scheduler's sigma.
+        sigma: f32,
+        /// Estimated time until the pictures, in milliseconds.
+        eta_ms: u64,
+    },
+    /// A picture is stored. Durable.
+    Image {
+        /// Where it is.
+        image: ImageView,
+    },
+    /// All pictures are stored. Durable, terminal.
+    Succeeded {
+        /// Where the time went.
+        timings: Timings,
+    },
+    /// It ended with an error. Durable, terminal.
+    Failed {
+        /// Why.
+        error: ErrorBody,
+    },
+    /// Someone canceled it. Durable, terminal.
+    Canceled,
+    /// The log no longer reaches back to what the reader asked for; this is how things stand.
+    Reset {
+        /// The whole job.
+        view: Box<JobView>,
+    },
+}
+
+impl Event {
+    /// The `type` on the wire and the `event:` of an SSE stream.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Queued { .. } => "queued",
+            Self::Started { .. } => "started",
+            Self::Progress { .. } => "progress",
+            Self::Image { .. } => "image",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Canceled => "canceled",
+            Self::Reset { .. } => "reset",
+        }
+    }
+
+    /// Whether silence follows.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Succeeded { .. } | Self::Failed { .. } | Self::Canceled)
+    }
+}
+
+/// An event with the job it belongs to and, if it is durable, its number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventFrame {
+    /// Name of the job.
+    pub job: JobId,
+    /// Number in the job's log; absent on ephemeral events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}

@@ -1,0 +1,171 @@
+//! The text frames of the WebSocket.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::catalogue::{Catalogue, PreviewBasis};
+use crate::error::{ErrorBody, ErrorCode};
+use crate::event::EventFrame;
+use crate::job::{JobId, JobRequest, JobView, PreviewOptions};
+use crate::limits::Limits;
+
+/// Client → server. `J` is the job of a `submit`: [`JobRequest`] where frames are written, a JSON [`Value`]
+/// where they are read, so that a faulty job is answered under its `tag` and not as a faulty frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientFrame<J = JobRequest> {
+    /// First frame of a connection.
+    Hello {
+        /// Name and version of the client, for the worker's log.
+        client: String,
+        /// Abilities that both sides may use; none exist in version 1.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        features: Vec<String>,
+    },
+    /// Asks for a job; answered by exactly one `accepted` or `rejected` with the same tag.
+    Submit {
+        /// Chosen by the client.
+        tag: u32,
+        /// The job.
+        job: J,
+    },
+    /// Ends a job; one that is finished already stays as it is, without an error.
+    Cancel {
+        /// Name of the job.
+        job: JobId,
+    },
+    /// Follows a job from any connection: every durable event above `after`, then the live stream.
+    Attach {
+        /// Name of the job.
+        job: JobId,
+        /// The last `seq` that the client has.
+        #[serde(default)]
+        after: u64,
+        /// What previews this connection wants.
+        #[serde(default)]
+        preview: PreviewOptions,
+    },
+    /// Stops following a job.
+    Detach {
+        /// Name of the job.
+        job: JobId,
+    },
+}
+
+impl ClientFrame<Value> {
+    /// Reads one text frame.
+    ///
+    /// # Errors
+    /// `malformed_json` for what is no JSON, `unknown_frame` for an unknown `type`, `invalid_request` for a
+    /// known type with wrong fields.
+    pub fn from_json(text: &str) -> Result<Self, ErrorBody> {
+        const TYPES: [&str; 5] = ["hello", "submit", "cancel", "attach", "detach"];
+        let value: Value = serde_json::from_str(text).map_err(|fault| {
+            ErrorBody::new(ErrorCode::MalformedJson, format!("a text frame is one JSON object: {fault}"))
+        })?;
+        match value.get("type").and_then(Value::as_str) {
+            Some(kind) if TYPES.contains(&kind) => {
+                let kind = kind.to_owned();
+                serde_json::from_value(value)
+                    .map_err(|fault| ErrorBody::new(ErrorCode::InvalidRequest, format!("{kind}: {fault}")))
+            }
+            Some(kind) => Err(ErrorBody::new(
+                ErrorCode::UnknownFrame,
+                format!("no frame has the type {kind:?}; a client sends {}", TYPES.join(", ")),
+            )),
+            None => Err(ErrorBody::new(ErrorCode::UnknownFrame, "a frame has a \"type\"")),
+        }
+    }
+}
+
+/// Server → client, about the connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SessionFrame {
+    /// Answer to `hello`.
+    Welcome {
+        /// [`crate::PROTOCOL_VERSION`]
+        protocol: u8,
+        /// Name and version of the worker.
+        server: String,
+        /// What will be accepted.
+        limits: Limits,
+        /// What may be asked for by name.
+        catalogue: Catalogue,
+        /// Abilities that both sides may use.
+        features: Vec<String>,
+    },
+    /// Answer to a `submit` that became a job; its events follow.
+    Accepted {
+        /// The client's tag.
+        tag: u32,
+        /// Stands for the job in binary frames of this connection.
+        handle: u32,
+        /// The job.
+        job: Box<JobView>,
+        /// How its preview latents become pictures.
+        preview: PreviewBasis,
+    },
+    /// Answer to a `submit` that did not become a job.
+    Rejected {
+        /// The client's tag.
+        tag: u32,
+        /// Why, and what would be right.
+        error: ErrorBody,
+    },
+    /// Answer to `attach`; the job's events follow.
+    Attached {
+        /// Stands for the job in binary frames of this connection.
+        handle: u32,
+        /// The job.
+        job: Box<JobView>,
+        /// How its preview latents become pictures.
+        preview: PreviewBasis,
+    },
+    /// A frame that could not be honoured; the connection lives on.
+    Error {
+        /// Why, and what would be right.
+        error: ErrorBody,
+        /// The job that it was about, where it was about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<JobId>,
+    },
+}
+
+/// Server → client.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ServerFrame {
+    /// About the connection.
+    Session(SessionFrame),
+    /// About a job.
+    Event(EventFrame),
+}
+
+impl ServerFrame {
+    /// The text frame.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("frames have string keys and finite shapes")
+    }
+
+    /// Reads one text frame; `None` is a frame of a newer worker, which a client passes over.
+    ///
+    /// # Errors
+    /// `malformed_json` for what is no JSON object with a `type`, `invalid_request` for a known type with
+    /// wrong fields.
+    pub fn from_json(text: &str) -> Result<Option<Self>, ErrorBody> {
+        let malformed = |fault: &dyn std::fmt::Display| ErrorBody::new(ErrorCode::MalformedJson, fault.to_string());
+        let value: Value = serde_json::from_str(text).map_err(|fault| malformed(&fault))?;
+        let kind = value.get("type").and_then(Value::as_str).ok_or_else(|| malformed(&"a frame has a \"type\""))?;
+        let invalid = |fault: serde_json::Error| ErrorBody::new(ErrorCode::InvalidRequest, fault.to_string());
+        match kind {
+            "welcome" | "accepted" | "rejected" | "attached" | "error" => {
+                serde_json::from_value(value).map(|frame| Some(Self::Session(frame))).map_err(invalid)
+            }
+            "queued" | "started" | "progress" | "image" | "succeeded" | "failed" | "canceled" | "reset" => {
+                serde_json::from_value(value).map(|frame| Some(Self::Event(frame))).map_err(invalid)
+            }
+            _ => Ok(None),
+        }
+    }
+}

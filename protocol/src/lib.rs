@@ -1,0 +1,44 @@
+//! What crosses the wire between a Stable Diffusion worker and its clients.
+//!
+//! The worker, the browser client and the tests share these types, so a frame that one side can write
+//! is a frame that the other side can read.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`job`] | `JobRequest` (what a client asks for), `JobView` (what the worker says about a job) |
+//! | [`event`] | `Event`, the numbered log of a job, with its ephemeral `progress` |
+//! | [`frame`] | `ClientFrame`, `ServerFrame`: the text frames of the WebSocket |
+//! | [`binary`] | the 32-byte header of binary frames and the latent preview behind it |
+//! | [`catalogue`] | models, schedulers, sigma spacings and preview bases, as data |
+//! | [`error`] | `ErrorBody`: a code, a sentence, details |
+//! | [`limits`] | every bound, as a constant and as the `limits` object of `welcome` |
+//!
+//! # Invariants
+//! * No I/O, no clock, no randomness: bytes in, values out. Builds for `wasm32-unknown-unknown`.
+//! * Decoding never panics, whatever the bytes.
+//! * Names (schedulers, models) are data in the catalogue, never enums: a new one needs no new client.
+//! * Golden files under `tests/goldens` pin version 1: one may be added, none may be edited.
+
+pub mod binary;
+pub mod catalogue;
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod job;
+pub mod limits;
+
+pub use binary::{Element, FrameHeader, FrameKind, PreviewFrame};
+pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, NamedEntry, PreviewBasis};
+pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};
+pub use event::{Event, EventFrame};
+pub use frame::{ClientFrame, ServerFrame, SessionFrame};
+pub use job::{
+    ImageView, JobId, JobList, JobRequest, JobState, JobView, PreviewDtype, PreviewMode, PreviewOptions, Timings,
+};
+pub use limits::Limits;
+
+/// Version of the wire; the first field of `welcome` and the third byte of every binary frame.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// The WebSocket subprotocol that a client offers and the worker selects.
+pub const SUBPROTOCOL: &str = "sd.v1";

@@ -1,0 +1,92 @@
+//! Every bound of the protocol, documented once; [`Limits`] is what `welcome` and `/v1/models` show of them.
+
+use serde::{Deserialize, Serialize};
+
+/// Largest text frame and largest JSON body, in bytes.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Largest binary frame from a client, in bytes.
+pub const BINARY_BYTES_MAX: usize = 64 << 10;
+/// Jobs that may wait for the engine before a submit is answered with `queue_full`.
+pub const QUEUE_JOBS_MAX: usize = 64;
+/// Jobs that one socket may follow at the same time.
+pub const JOBS_PER_SOCKET_MAX: usize = 64;
+/// Replies that may wait for one socket before its reading pauses.
+pub const SOCKET_REPLIES_MAX: usize = 64;
+/// Images that may be rendered by the engine but not yet encoded and stored.
+pub const FINISHING_JOBS_MAX: usize = 4;
+/// Finished jobs that the worker remembers; older ones leave with their images.
+pub const FINISHED_JOBS_MAX: usize = 1000;
+/// Longest prompt or negative prompt, in bytes of UTF-8.
+pub const PROMPT_BYTES_MAX: usize = 16 << 10;
+/// Smallest width or height, in px.
+pub const SIDE_PX_MIN: u32 = 64;
+/// Largest width or height, in px.
+pub const SIDE_PX_MAX: u32 = 2048;
+/// Width and height are multiples of this many px: one latent cell.
+pub const SIDE_PX_MULTIPLE: u32 = 8;
+/// Most pixels of a job: width × height × batch size.
+pub const JOB_PIXELS_MAX: u64 = 8 << 20;
+/// Most denoising steps.
+pub const STEPS_MAX: u32 = 150;
+/// Largest guidance scale; 1 means no guidance.
+pub const GUIDANCE_SCALE_MAX: f32 = 50.0;
+/// Most images of one job.
+pub const BATCH_SIZE_MAX: u32 = 8;
+/// Longest job id, in characters of `[A-Za-z0-9_-]`.
+pub const JOB_ID_CHARS_MAX: usize = 64;
+/// Largest page of `GET /v1/jobs`.
+pub const LIST_JOBS_MAX: u32 = 200;
+/// Time between pings of an open socket, in milliseconds; two unanswered ones close it.
+pub const PING_INTERVAL_MS: u64 = 20_000;
+/// Time between comments on a silent SSE stream, in milliseconds.
+pub const SSE_KEEP_ALIVE_MS: u64 = 15_000;
+/// Time that one frame may take to leave for a client before the client is closed with 1013, in milliseconds.
+pub const SEND_TIMEOUT_MS: u64 = 30_000;
+
+/// The bounds that a client needs in order to offer only what will be accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// [`TEXT_BYTES_MAX`]
+    pub text_bytes_max: usize,
+    /// [`BINARY_BYTES_MAX`]
+    pub binary_bytes_max: usize,
+    /// [`QUEUE_JOBS_MAX`] or what the operator set.
+    pub queue_jobs_max: usize,
+    /// [`JOBS_PER_SOCKET_MAX`]
+    pub jobs_per_socket_max: usize,
+    /// [`PROMPT_BYTES_MAX`]
+    pub prompt_bytes_max: usize,
+    /// [`SIDE_PX_MIN`]
+    pub side_px_min: u32,
+    /// [`SIDE_PX_MAX`]
+    pub side_px_max: u32,
+    /// [`SIDE_PX_MULTIPLE`]
+    pub side_px_multiple: u32,
+    /// [`JOB_PIXELS_MAX`]
+    pub job_pixels_max: u64,
+    /// [`STEPS_MAX`]
+    pub steps_max: u32,
+    /// [`GUIDANCE_SCALE_MAX`]
+    pub guidance_scale_max: f32,
+    /// [`BATCH_SIZE_MAX`]
+    pub batch_size_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            text_bytes_max: TEXT_BYTES_MAX,
+            binary_bytes_max: BINARY_BYTES_MAX,
+            queue_jobs_max: QUEUE_JOBS_MAX,
+            jobs_per_socket_max: JOBS_PER_SOCKET_MAX,
+            prompt_bytes_max: PROMPT_BYTES_MAX,
+            side_px_min: SIDE_PX_MIN,
+            side_px_max: SIDE_PX_MAX,
+            side_px_multiple: SIDE_PX_MULTIPLE,
+            job_pixels_max: JOB_PIXELS_MAX,
+            steps_max: STEPS_MAX,
+            guidance_scale_max: GUIDANCE_SCALE_MAX,
+            batch_size_max: BATCH_SIZE_MAX,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A person at the page, in a real browser: once with WebGPU and once without.
+
+mod oracle;
+mod page;
+mod screenshots;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use sd_tests::browser::{Browser, Graphics};
+use sd_tests::proxy::Proxy;
+use sd_tests::worker::Worker;
+
+use page::{Job, Page};
+
+/// Longest time from the click to the sight of `canceled`.
+const CANCEL_MAX: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_person_with_webgpu_draws_cancels_and_reloads() -> Result<()> {
+    draw_cancel_reload(Graphics::WebGpu).await
+}
+
+#[tokio::test]
+async fn a_person_without_webgpu_draws_cancels_and_reloads() -> Result<()> {
+    draw_cancel_reload(Graphics::Canvas2d).await
+}
+
+async fn draw_cancel_reload(graphics: Graphics) -> Result<()> {
+    let worker = Worker::start().await?;
+    let browser = Browser::start(graphics).await?;
+    let page = Page::open(&browser, &worker.url()).await?;
+    sees_previews_before_the_picture(&page, graphics).await.context("the first job")?;
+    cancels_within_a_second(&page).await.context("the second job")?;
+    finds_the_job_after_a_reload(&page).await.context("the third job")?;
+    let log = browser.log().await?;
+    assert!(!log.contains("SEVERE"), "the page complains:\n{log}");
+    Ok(())
+}
+
+async fn sees_previews_before_the_picture(page: &Page<'_>, graphics: Graphics) -> Result<()> {
+    page.watch_previews().await?;
+    page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 20, seed: 7 }).await?;
+    page.until_state("succeeded").await?;
+    assert_eq!(page.picture_size().await?, (256, 256));
+    assert_eq!(page.backend().await?, graphics.backend());
+
+    let seen = page.seen_previews().await?;
+    let before: Vec<_> = seen.iter().filter(|preview| !preview.has_picture).collect();
+    let steps: Vec<_> = before.iter().map(|preview| preview.step).collect();
+    assert!(steps.is_sorted(), "previews of one job rise: {steps:?}");
+    let pictures: BTreeSet<_> = before.iter().map(|preview| &preview.pixels).collect();
+    assert!(pictures.len() >= 3, "{} different previews before the picture, at steps {steps:?}", pictures.len());
+    for preview in &before {
+        let colours: BTreeSet<_> = preview.pixels.as_chunks::<4>().0.iter().collect();
+        assert!(colours.len() >= 8, "the preview of step {} is all but blank", preview.step);
+        assert!(preview.pixels.as_chunks::<4>().0.iter().all(|pixel| pixel[3] == 255), "a preview is opaque");
+    }
+    let progress = page.progress().await?;
+    assert_eq!(progress, (20, 20));
+    Ok(())
+}
+
+async fn cancels_within_a_second(page: &Page<'_>) -> Result<()> {
+    page.submit(&Job { prompt: "a lighthouse at night", steps: 150, seed: 8 }).await?;
+    page.until_previews(2).await?;
+    let clicked = Instant::now();
+    page.click("#cancel").await?;
+    page.until_state("canceled").await?;
+    assert!(clicked.elapsed() < CANCEL_MAX, "canceled {:?} after the click", clicked.elapsed());
+    Ok(())
+}
+
+async fn finds_the_job_after_a_reload(page: &Page<'_>) -> Result<()> {
+    page.submit(&Job { prompt: "a forest at noon", steps: 60, seed: 9 }).await?;
+    page.until_previews(2).await?;
+    let id = page.job_id().await?;
+    page.reload().await?;
+    page.until_previews(1).await?;
+    assert_eq!(page.job_id().await?, id);
+    assert_eq!(page.state().await?, "running", "the reload fell into the middle of the job");
+    page.until_state("succeeded").await?;
+    assert_eq!(page.job_id().await?, id);
+    assert_eq!(page.picture_size().await?, (256, 256));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_shown_repaired_and_resumed() -> Result<()> {
+    let worker = Worker::start().await?;
+    let wire = Proxy::start(&worker).await?;
+    let browser = Browser::start(Graphics::Canvas2d).await?;
+    let page = Page::open(&browser, &wire.url()).await?;
+    page.submit(&Job { prompt: "a forest at noon", steps: 60, seed: 9 }).await?;
+    page.until_previews(2).await?;
+    let id = page.job_id().await?;
+    wire.cut();
+    page.until_connection("reconnecting").await?;
+    wire.mend();
+    page.until_connection("connected").await?;
+    page.until_state("succeeded").await?;
+    assert_eq!(page.job_id().await?, id);
+    assert_eq!(page.picture_size().await?, (256, 256));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_faulty_job_is_explained() -> Result<()> {
+    let worker = Worker::start().await?;
+    let browser = Browser::start(Graphics::Canvas2d).await?;
+    let page = Page::open(&browser, &worker.url()).await?;
+    page.fill("#width", "513").await?;
+    page.fill("#prompt", "a forest at noon").await?;
+    page.click("#submit").await?;
+    let shown = browser.until("an explanation", "return document.querySelector('#errors')?.innerText?.trim() || null");
+    let shown = shown.await?;
+    assert!(shown.as_str().is_some_and(|text| text.contains("Width") && text.contains("513")), "{shown}");
+    page.fill("#width", "256").await?;
+    page.submit(&Job { prompt: "a forest at noon", steps: 4, seed: 9 }).await?;
+    page.until_state("succeeded").await
+}

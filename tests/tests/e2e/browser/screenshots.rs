@@ -1,0 +1,60 @@
+//! Pictures of the page, for people: `target/screenshots`, and the README's when `SD_UPDATE_SCREENSHOT=1`.
+
+use std::path::Path;
+use std::{env, fs};
+
+use anyhow::Result;
+use sd_tests::browser::{Browser, Graphics};
+use sd_tests::worker::Worker;
+
+use super::page::{Job, Page};
+
+/// Name, width, height, device pixels a px, whether it is a phone, colour scheme.
+const SCREENS: [(&str, u32, u32, u32, bool, &str); 4] = [
+    ("desktop-dark", 1440, 900, 1, false, "dark"),
+    ("desktop-light", 1440, 900, 1, false, "light"),
+    ("phone-dark", 390, 844, 2, true, "dark"),
+    ("phone-light", 390, 844, 2, true, "light"),
+];
+
+/// Waits for two frames, in the second of which the page has taken its new form, and for what moves to arrive.
+const SETTLE: &str = "
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const moving = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+    await Promise.allSettled(moving.map((one) => one.finished));
+";
+
+/// The picture in the README.
+const README_PICTURE: (&str, &str) = ("desktop-dark", ".github/screenshot.png");
+
+#[tokio::test]
+async fn the_page_fits_desktops_and_phones() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = root.join("target/screenshots");
+    fs::create_dir_all(&folder)?;
+    let worker = Worker::start().await?;
+    let browser = Browser::start(Graphics::WebGpu).await?;
+    let page = Page::open(&browser, &worker.url()).await?;
+    page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 20, seed: 7 }).await?;
+    page.until_state("succeeded").await?;
+    page.picture_size().await?;
+    for (name, width, height, scale, is_phone, scheme) in SCREENS {
+        browser.resize(width, height, scale, is_phone).await?;
+        browser.prefer(scheme).await?;
+        browser.evaluate_async(SETTLE, Vec::new()).await?;
+        let png = browser.screenshot().await?;
+        fs::write(folder.join(format!("{name}.png")), &png)?;
+        if README_PICTURE.0 == name && env::var_os("SD_UPDATE_SCREENSHOT").is_some_and(|value| value == "1") {
+            fs::create_dir_all(root.join(".github"))?;
+            fs::write(root.join(README_PICTURE.1), &png)?;
+        }
+        let shown = image::load_from_memory(&png)?;
+        assert_eq!((shown.width(), shown.height()), (width * scale, height * scale), "{name}");
+        let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        assert_eq!(browser.evaluate(overflow, Vec::new()).await?, 0, "{name} scrolls sideways");
+        let inside = "const box = document.querySelector('#submit').getBoundingClientRect(); \
+                      return box.left >= 0 && box.right <= innerWidth && box.height >= 32";
+        assert_eq!(browser.evaluate(inside, Vec::new()).await?, true, "{name}: #submit can be tapped");
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! End to end: the real worker as its own process, with its built-in model, over real sockets.
+//!
+//! | module | what it proves |
+//! |---|---|
+//! | [`http`] | the life of a job over plain HTTP |
+//! | [`socket`] | many jobs on one socket, previews, attach |
+//! | [`bad_input`] | every fault gets a code and a sentence, and the next good job works |
+//! | [`determinism`] | a seed is a picture, whatever the transport |
+//! | [`shutdown`] | a stopping worker leaves no reader hanging and no job undecided |
+//! | [`peers`] | clients from PyPI that share no code with us read the same log |
+//! | [`browser`] | a person at the page |
+//! | [`tidy`] | the rules that keep the tree readable |
+
+mod bad_input;
+mod browser;
+mod determinism;
+mod http;
+mod peers;
+mod shutdown;
+mod socket;
+mod tidy;
+
+use serde_json::{Value, json};
+
+/// A job that ends soon.
+fn quick() -> Value {
+    json!({"prompt": "a red hot air balloon over mountains at sunset", "width": 128, "height": 128, "steps": 4, "seed": 7})
+}
+
+/// A job that runs for as long as a test needs something to be running.
+fn long() -> Value {
+    json!({"prompt": "a lighthouse at night", "width": 256, "height": 256, "steps": 150, "seed": 7})
+}
+
+/// `job` with some fields replaced.
+fn with(job: Value, fields: Value) -> Value {
+    let (Value::Object(mut job), Value::Object(fields)) = (job, fields) else { panic!("a job is an object") };
+    job.extend(fields);
+    Value::Object(job)
+}

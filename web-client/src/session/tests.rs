@@ -1,0 +1,301 @@
+use sd_protocol::binary::PreviewPosition;
+use sd_protocol::{
+    Catalogue, ClientFrame, ErrorBody, ErrorCode, Event, EventFrame, ImageView, JobId, JobRequest, JobState, JobView,
+    Limits, PreviewBasis, PreviewDtype, PreviewFrame, PreviewOptions, ServerFrame, SessionFrame, Timings,
+};
+
+use super::link::{RETRY_FIRST_MS, RETRY_LONGEST_MS, retry_delay_ms};
+use super::machine::JOBS_KEPT_MAX;
+use super::{Command, Link, Phase, Remembered, Selection, Session};
+
+fn id(name: &str) -> JobId {
+    JobId::parse(name).unwrap()
+}
+
+fn request(prompt: &str) -> JobRequest {
+    JobRequest { prompt: Some(prompt.into()), ..JobRequest::default() }
+}
+
+fn view(name: &str, state: JobState, last_seq: u64) -> Box<JobView> {
+    Box::new(JobView {
+        id: id(name),
+        state,
+        request: JobRequest { seed: Some(7), ..request("a balloon") },
+        queue_position: None,
+        step: 0,
+        steps: 20,
+        created_at_ms: 1,
+        started_at_ms: None,
+        finished_at_ms: None,
+        images: Vec::new(),
+        timings: None,
+        warnings: Vec::new(),
+        error: None,
+        last_seq,
+        stream_url: format!("/v1/jobs/{name}/stream"),
+    })
+}
+
+fn image() -> ImageView {
+    ImageView { index: 0, url: "/v1/jobs/a/images/0".into(), width: 64, height: 64, sha256: "0".repeat(64), seed: 7 }
+}
+
+fn basis() -> PreviewBasis {
+    PreviewBasis { rows: vec![[0.1, 0.2, 0.3]; 4], bias: [0.5; 3] }
+}
+
+fn preview(handle: u32, step: u16, batch_index: u16) -> Vec<u8> {
+    let position = PreviewPosition { step, steps: 20, batch_index, batch_size: 2 };
+    PreviewFrame::pack(position, 1, 1, &[0.0; 4], PreviewDtype::F16).encode(handle)
+}
+
+fn commands(session: &mut Session) -> Vec<Command> {
+    std::iter::from_fn(|| session.next_command()).collect()
+}
+
+fn sent(session: &mut Session) -> Vec<ClientFrame> {
+    let frame = |command| if let Command::Send(frame) = command { Some(*frame) } else { None };
+    commands(session).into_iter().filter_map(frame).collect()
+}
+
+fn receive(session: &mut Session, frame: SessionFrame) {
+    session.text(&ServerFrame::Session(frame).to_json()).unwrap();
+}
+
+fn happen(session: &mut Session, job: &str, seq: impl Into<Option<u64>>, event: Event) {
+    let frame = EventFrame { job: id(job), seq: seq.into(), event };
+    session.text(&ServerFrame::Event(frame).to_json()).unwrap();
+}
+
+fn welcome(session: &mut Session) {
+    session.opened();
+    let catalogue = Catalogue { models: Vec::new(), schedulers: Vec::new(), sigmas: Vec::new() };
+    let server = "sd-worker test".to_owned();
+    receive(
+        session,
+        SessionFrame::Welcome { protocol: 1, server, limits: Limits::default(), catalogue, features: Vec::new() },
+    );
+}
+
+/// A connected session whose commands so far are taken.
+fn connected() -> Session {
+    let mut session = Session::new("test", Vec::new());
+    welcome(&mut session);
+    commands(&mut session);
+    session
+}
+
+fn accept(session: &mut Session, tag: u32, handle: u32, name: &str) {
+    let job = view(name, JobState::Queued, 1);
+    receive(session, SessionFrame::Accepted { tag, handle, job, preview: basis() });
+}
+
+#[test]
+fn greets_and_learns_the_worker() {
+    let mut session = Session::new("test", Vec::new());
+    assert_eq!(commands(&mut session), [Command::Connect]);
+    session.opened();
+    assert_eq!(sent(&mut session), [ClientFrame::Hello { client: "test".into(), features: Vec::new() }]);
+    assert_eq!(session.link(), Link::Connecting { failures: 0 });
+    welcome(&mut session);
+    assert_eq!(session.link(), Link::Connected);
+    assert_eq!(session.worker().unwrap().server, "sd-worker test");
+}
+
+#[test]
+fn follows_a_job_to_its_picture() {
+    let mut session = connected();
+    session.submit(request("a balloon"), id("a"));
+    let job = JobRequest { id: Some(id("a")), ..request("a balloon") };
+    assert_eq!(sent(&mut session), [ClientFrame::Submit { tag: 1, job }]);
+    assert_eq!(session.shown_job().unwrap().phase, Phase::Submitting { tag: 1 });
+
+    accept(&mut session, 1, 5, "a");
+    assert_eq!(session.shown_job().unwrap().request.seed, Some(7), "the defaults are filled in");
+    happen(&mut session, "a", None, Event::Queued { position: 2 });
+    assert_eq!(session.shown_job().unwrap().queue_position, 2);
+    happen(&mut session, "a", 2, Event::Started { steps: 20 });
+    happen(&mut session, "a", None, Event::Progress { step: 3, steps: 20, sigma: 1.0, eta_ms: 900 });
+    session.binary(preview(5, 3, 0)).unwrap();
+    assert!(commands(&mut session).contains(&Command::Draw));
+    assert_eq!(session.shown_preview().unwrap().step, 3);
+    let job = session.shown_job().unwrap();
+    assert_eq!((job.state(), job.progress.step, job.progress.eta_ms), (Some(JobState::Running), 3, Some(900)));
+
+    happen(&mut session, "a", 3, Event::Image { image: image() });
+    happen(&mut session, "a", 4, Event::Succeeded { timings: Timings::default() });
+    happen(&mut session, "a", None, Event::Progress { step: 1, steps: 20, sigma: 1.0, eta_ms: 9 });
+    let job = session.shown_job().unwrap();
+    assert_eq!((job.state(), job.images.as_slice(), job.last_seq), (Some(JobState::Succeeded), &[image()][..], 4));
+    assert_eq!(job.progress.step, 3, "after a terminal event, silence");
+}
+
+#[test]
+fn resumes_after_the_last_event_it_saw() {
+    let mut session = connected();
+    session.submit(request("a balloon"), id("a"));
+    accept(&mut session, 1, 5, "a");
+    happen(&mut session, "a", 2, Event::Started { steps: 20 });
+    session.closed(0.0);
+    assert_eq!(session.link(), Link::Waiting { failures: 1, delay_ms: RETRY_FIRST_MS / 2 });
+    session.retry_due();
+    session.retry_due();
+    let connects = commands(&mut session).iter().filter(|c| **c == Command::Connect).count();
+    assert_eq!(connects, 1, "one attempt at a time");
+
+    welcome(&mut session);
+    let attach = ClientFrame::Attach { job: id("a"), after: 2, preview: PreviewOptions::default() };
+    assert!(sent(&mut session).contains(&attach));
+    session.binary(preview(5, 9, 0)).unwrap();
+    assert_eq!(session.shown_preview(), None, "a handle of the old connection means nothing");
+    let job = view("a", JobState::Running, 2);
+    receive(&mut session, SessionFrame::Attached { handle: 0, job, preview: basis() });
+    session.binary(preview(0, 9, 0)).unwrap();
+    assert_eq!(session.shown_preview().unwrap().step, 9);
+    happen(&mut session, "a", 2, Event::Started { steps: 99 });
+    assert_eq!(session.shown_job().unwrap().progress.steps, 20, "a replayed event changes nothing");
+}
+
+#[test]
+fn repeats_an_unanswered_submit_under_the_same_id() {
+    let mut session = connected();
+    session.submit(request("one"), id("a"));
+    let first = sent(&mut session);
+    session.closed(0.5);
+    session.submit(request("two"), id("b"));
+    assert_eq!(sent(&mut session), [], "nothing can be sent now");
+    session.retry_due();
+    welcome(&mut session);
+    let repeated = sent(&mut session);
+    assert_eq!(repeated[1], first[0]);
+    let two = JobRequest { id: Some(id("b")), ..request("two") };
+    assert_eq!(repeated[2..], [ClientFrame::Submit { tag: 2, job: two }], "in the order of the asking");
+}
+
+#[test]
+fn cancels_on_the_worker_or_before_it_knows() {
+    let mut session = connected();
+    session.submit(request("one"), id("a"));
+    accept(&mut session, 1, 1, "a");
+    commands(&mut session);
+    session.cancel(&id("a"));
+    assert_eq!(sent(&mut session), [ClientFrame::Cancel { job: id("a") }]);
+    happen(&mut session, "a", 2, Event::Canceled);
+    assert_eq!(session.shown_job().unwrap().state(), Some(JobState::Canceled));
+    session.cancel(&id("a"));
+    assert_eq!(sent(&mut session), [], "it has ended");
+
+    session.closed(0.0);
+    session.submit(request("two"), id("b"));
+    session.cancel(&id("b"));
+    assert_eq!(session.jobs().len(), 1, "a job that was never sent is simply gone");
+}
+
+#[test]
+fn rejected_submit_leaves_its_reasons() {
+    let mut session = connected();
+    session.submit(request("one"), id("a"));
+    let error = ErrorBody::new(ErrorCode::QueueFull, "64 jobs are waiting");
+    receive(&mut session, SessionFrame::Rejected { tag: 1, error: error.clone() });
+    assert_eq!((session.jobs().len(), session.rejection()), (0, Some(&error)));
+    receive(&mut session, SessionFrame::Rejected { tag: 9, error: ErrorBody::new(ErrorCode::Internal, "") });
+    assert_eq!(session.rejection(), Some(&error), "a tag that is not ours is not about us");
+    session.submit(request("two"), id("b"));
+    assert_eq!(session.rejection(), None);
+}
+
+#[test]
+fn finds_the_jobs_of_an_earlier_visit() {
+    let names = [("new", false), ("done", true), ("gone", true), ("lost", false)];
+    let remembered = names.map(|(name, ended)| Remembered { id: id(name), ended }).to_vec();
+    let mut session = Session::new("test", remembered);
+    welcome(&mut session);
+    let attached = sent(&mut session).into_iter().filter(|f| matches!(f, ClientFrame::Attach { after: 0, .. }));
+    assert_eq!(attached.count(), 4);
+
+    let job = view("new", JobState::Running, 2);
+    receive(&mut session, SessionFrame::Attached { handle: 1, job, preview: basis() });
+    let mut done = view("done", JobState::Succeeded, 4);
+    done.images.push(image());
+    receive(&mut session, SessionFrame::Attached { handle: 2, job: done, preview: basis() });
+    for name in ["gone", "lost"] {
+        let error = ErrorBody::new(ErrorCode::JobNotFound, "no such job");
+        receive(&mut session, SessionFrame::Error { error, job: Some(id(name)) });
+    }
+    let states: Vec<_> = session.jobs().iter().map(|job| (job.id.as_str(), job.state())).collect();
+    let (running, succeeded, failed) = (JobState::Running, JobState::Succeeded, JobState::Failed);
+    assert_eq!(states, [("new", Some(running)), ("done", Some(succeeded)), ("lost", Some(failed))]);
+    let last = commands(&mut session).into_iter().rev().find_map(|c| match c {
+        Command::Remember(jobs) => Some(jobs),
+        _ => None,
+    });
+    let kept = [("new", false), ("done", true)].map(|(name, ended)| Remembered { id: id(name), ended });
+    assert_eq!(last, Some(kept.to_vec()));
+}
+
+#[test]
+fn shows_the_newest_until_another_is_chosen() {
+    let mut session = connected();
+    session.submit(request("one"), id("a"));
+    accept(&mut session, 1, 1, "a");
+    session.submit(request("two"), id("b"));
+    accept(&mut session, 2, 2, "b");
+    assert_eq!(session.shown().unwrap().job, id("b"));
+    commands(&mut session);
+    session.binary(preview(1, 1, 1)).unwrap();
+    assert_eq!(commands(&mut session), [], "what is not shown is not drawn");
+    session.select(Selection { job: id("a"), index: 1 });
+    assert_eq!(commands(&mut session), [Command::Draw]);
+    assert_eq!(session.shown_preview().unwrap().step, 1);
+    session.submit(request("three"), id("c"));
+    assert_eq!(session.shown().unwrap().job, id("c"));
+}
+
+#[test]
+fn forgets_the_oldest_finished_job() {
+    let mut session = connected();
+    for number in 0..JOBS_KEPT_MAX as u32 + 2 {
+        let name = format!("job-{number}");
+        session.submit(request("x"), id(&name));
+        accept(&mut session, number + 1, number, &name);
+        if number != 0 {
+            happen(&mut session, &name, 2, Event::Canceled);
+        }
+    }
+    assert_eq!(session.jobs().len(), JOBS_KEPT_MAX);
+    let oldest: Vec<_> = session.jobs().iter().rev().take(2).map(|job| job.id.as_str()).collect();
+    assert_eq!(oldest, ["job-0", "job-3"], "the unfinished one stays");
+}
+
+#[test]
+fn frames_of_noise_change_nothing() {
+    let mut session = connected();
+    assert!(session.text("{").is_err());
+    assert!(session.text(r#"{"type":"welcome"}"#).is_err());
+    assert!(session.text(r#"{"type":"of a later version"}"#).is_ok());
+    assert!(session.binary(vec![1, 2, 3]).is_err());
+    assert!(session.binary(preview(99, 1, 0)).is_ok());
+    assert_eq!((session.link(), commands(&mut session).len()), (Link::Connected, 0));
+}
+
+#[test]
+fn asks_a_loading_worker_until_it_is_ready() {
+    let mut session = connected();
+    session.readiness(Some(false));
+    assert!(matches!(commands(&mut session)[..], [Command::AskReady { delay_ms: 1000 }]));
+    session.readiness(Some(true));
+    assert_eq!(commands(&mut session), []);
+    assert_eq!(session.worker().unwrap().ready, Some(true));
+}
+
+#[test]
+fn waits_longer_with_every_failure() {
+    let waits: Vec<_> = (1..=8).map(|failures| retry_delay_ms(failures, 0.999_999)).collect();
+    assert_eq!(waits, [499, 999, 1999, 3999, 7999, 14_999, 14_999, 14_999]);
+    for failures in [0, 1, 5, 40, u32::MAX] {
+        for jitter in [0.0, 0.3, 1.0] {
+            let wait = retry_delay_ms(failures, jitter);
+            assert!((RETRY_FIRST_MS / 2..=RETRY_LONGEST_MS).contains(&wait), "{wait} ms");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A [`Session`] with a real socket, clock and storage.
+
+use std::time::Duration;
+
+use leptos::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::Response;
+
+use super::socket::{Heard, Socket};
+use super::{errors, page, storage};
+use crate::session::{Command, FrameFault, Session};
+
+/// Name and version of this client, for the worker's log.
+const CLIENT: &str = concat!("sd-web-client/", env!("CARGO_PKG_VERSION"));
+
+/// Runs a session: hands it what comes in and carries out what it asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Driver {
+    session: RwSignal<Session>,
+    preview: RwSignal<()>,
+    socket: StoredValue<Option<Socket>, LocalStorage>,
+}
+
+impl Driver {
+    /// A session that connects at once and looks for the jobs of the last visit.
+    pub(crate) fn start() -> Self {
+        let remembered = storage::load(storage::JOBS).unwrap_or_default();
+        let driver = Self {
+            session: RwSignal::new(Session::new(CLIENT, remembered)),
+            preview: RwSignal::new(()),
+            socket: StoredValue::new_local(None),
+        };
+        let online = window_event_listener(leptos::ev::online, move |_| driver.act(Session::retry_due));
+        on_cleanup(move || online.remove());
+        driver.act(|_| ());
+        driver
+    }
+
+    /// What is known; changes with everything but previews.
+    pub(crate) fn session(self) -> RwSignal<Session> {
+        self.session
+    }
+
+    /// Notifies whenever another preview should be on the canvas.
+    pub(crate) fn preview(self) -> RwSignal<()> {
+        self.preview
+    }
+
+    /// Gives the session an input, tells the page that something changed, and does what follows from it.
+    pub(crate) fn act(self, input: impl FnOnce(&mut Session)) {
+        let Some(commands) = self.session.try_update(|session| {
+            input(session);
+            take_commands(session)
+        }) else {
+            return;
+        };
+        self.run(commands);
+    }
+
+    fn hear(self, heard: Heard) {
+        match heard {
+            Heard::Opened => self.act(Session::opened),
+            Heard::Closed => self.act(|session| session.closed(page::random())),
+            Heard::Text(text) => self.act(|session| warn_of(session.text(&text))),
+            // Previews come many times a second and change nothing but the canvas.
+            Heard::Binary(frame) => {
+                let commands = self.session.try_update_untracked(|session| {
+                    warn_of(session.binary(frame));
+                    take_commands(session)
+                });
+                self.run(commands.unwrap_or_default());
+            }
+        }
+    }
+
+    fn run(self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Connect => self.connect(),
+                Command::Send(frame) => {
+                    let text = serde_json::to_string(&frame).expect("frames have string keys and finite shapes");
+                    self.socket.with_value(|socket| {
+                        if let Some(Err(fault)) = socket.as_ref().map(|socket| socket.send(&text)) {
+                            errors::warn(&fault);
+                        }
+                    });
+                }
+                Command::Retry { delay_ms } => after(delay_ms, move || self.act(Session::retry_due)),
+                Command::AskReady { delay_ms } => after(delay_ms, move || {
+                    spawn_local(async move {
+                        let ready = ask_ready().await;
+                        self.act(|session| session.readiness(ready));
+                    });
+                }),
+                Command::Draw => self.preview.notify(),
+                Command::Remember(jobs) => storage::save(storage::JOBS, &jobs),
+            }
+        }
+    }
+
+    fn connect(self) {
+        match Socket::open(&page::socket_url(), move |heard| self.hear(heard)) {
+            Ok(socket) => self.socket.set_value(Some(socket)),
+            Err(fault) => {
+                errors::warn(&fault);
+                after(0, move || self.hear(Heard::Closed));
+            }
+        }
+    }
+}
+
+fn take_commands(session: &mut Session) -> Vec<Command> {
+    std::iter::from_fn(|| session.next_command()).collect()
+}
+
+fn warn_of(result: Result<(), FrameFault>) {
+    if let Err(fault) = result {
+        errors::warn(&fault);
+    }
+}
+
+fn after(delay_ms: u32, then: impl FnOnce() + 'static) {
+    set_timeout(then, Duration::from_millis(delay_ms.into()));
+}
+
+/// Whether the worker can start a job at once; `None` when it could not be asked.
+async fn ask_ready() -> Option<bool> {
+    let response = JsFuture::from(page::window().fetch_with_str("/ready")).await.ok()?;
+    Some(Response::from(response).ok())
+}

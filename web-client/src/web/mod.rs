@@ -1,0 +1,29 @@
+//! The browser: the only code that names `web_sys`, `js_sys` or `wgpu`.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`canvas`] | [`canvas::Surface`]: a canvas that shows preview frames, on the GPU or without one |
+//! | [`gpu`] | its WebGPU half: device, pipeline, one pass a frame |
+//! | [`flat`] | its 2D half: the oracle and `putImageData` |
+//! | [`preview_canvas`] | the same for JavaScript: the exported class `PreviewCanvas` |
+//! | [`driver`] | a [`Session`](crate::session::Session) with a real socket, clock and storage |
+//! | [`socket`] | one WebSocket as callbacks |
+//! | [`storage`] | what is kept in the browser between visits |
+//! | [`page`] | address, query, random numbers, the size of the screen |
+//! | [`errors`] | panics and faults, told in the console |
+//!
+//! # Invariants
+//! * Nothing here decides anything about jobs; `session` does. Nothing here draws the page; `app` does.
+//! * Storage that is full, forbidden or foreign is no error: the page then starts afresh.
+
+pub(crate) mod canvas;
+pub(crate) mod driver;
+pub(crate) mod errors;
+mod flat;
+mod gpu;
+pub(crate) mod page;
+mod preview_canvas;
+mod socket;
+pub(crate) mod storage;
+
+pub use preview_canvas::PreviewCanvas;

@@ -1,0 +1,49 @@
+//! Address, query, random numbers and the size of the screen.
+
+use sd_protocol::JobId;
+use web_sys::{UrlSearchParams, Window};
+
+/// Below this width, in CSS px, the settings start folded; `style.css` has the same number.
+const NARROW_PX: f64 = 640.0;
+
+/// The address of the worker's socket: where the page came from.
+pub(crate) fn socket_url() -> String {
+    let location = window().location();
+    let secure = location.protocol().is_ok_and(|protocol| protocol == "https:");
+    format!("{}://{}/v1/ws", if secure { "wss" } else { "ws" }, host())
+}
+
+/// Host and port that the page came from.
+pub(crate) fn host() -> String {
+    window().location().host().unwrap_or_default()
+}
+
+/// A value of the page's query.
+pub(crate) fn query(name: &str) -> Option<String> {
+    UrlSearchParams::new_with_str(&window().location().search().ok()?).ok()?.get(name)
+}
+
+/// Whether the screen is narrow, as a phone held upright.
+pub(crate) fn is_narrow() -> bool {
+    window().inner_width().ok().and_then(|width| width.as_f64()).is_some_and(|width| width < NARROW_PX)
+}
+
+/// A random number in `[0, 1)`, good enough to spread reconnects.
+pub(crate) fn random() -> f64 {
+    js_sys::Math::random()
+}
+
+/// A new id for a job: 128 random bits.
+pub(crate) fn new_job_id() -> JobId {
+    let mut bytes = [0; 16];
+    let filled = window().crypto().is_ok_and(|crypto| crypto.get_random_values_with_u8_array(&mut bytes).is_ok());
+    if !filled {
+        bytes.fill_with(|| (random() * 256.0) as u8);
+    }
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    JobId::parse(format!("web-{digits}")).expect("hexadecimal digits are within the alphabet of ids")
+}
+
+pub(super) fn window() -> Window {
+    web_sys::window().expect("the page has a window")
+}

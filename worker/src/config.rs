@@ -1,0 +1,172 @@
+//! What was said (flags, environment, a TOML file) → what is meant ([`Config`]).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use directories::ProjectDirs;
+use sd_protocol::limits;
+use serde::Deserialize;
+
+use crate::models::ModelSource;
+use crate::models::source::InvalidSource;
+
+/// Where the worker listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8484";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "sd-worker", version, about = "Stable Diffusion over WebSocket, HTTP and SSE, with live previews.")]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves the browser client, the WebSocket and the HTTP API on one port.
+    Serve(ServeArgs),
+    /// Lists the models that `serve` with the same flags would offer.
+    Models(ServeArgs),
+}
+
+/// Flags of `serve`; each is also an environment variable and a key of the TOML file, in that order of precedence.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ServeArgs {
+    /// A model: a catalogue name, and a folder in the diffusers layout or a Hugging Face id. May be repeated; the
+    /// first is the default.
+    #[arg(long = "model", value_name = "NAME=PATH_OR_ID", env = "SD_WORKER_MODEL", value_delimiter = ',')]
+    pub model: Vec<String>,
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8484].
+    #[arg(long, value_name = "ADDR", env = "SD_WORKER_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Folder for jobs and pictures [default: the user's data folder].
+    #[arg(long, value_name = "DIR", env = "SD_WORKER_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Keep jobs and pictures in memory and a temporary folder only.
+    #[arg(long, env = "SD_WORKER_EPHEMERAL", conflicts_with = "data_dir")]
+    pub ephemeral: bool,
+    /// Jobs that may wait before a submit is answered with `queue_full` [default: 64].
+    #[arg(long, value_name = "N", env = "SD_WORKER_QUEUE_JOBS")]
+    pub queue_jobs: Option<usize>,
+    /// An origin whose pages may use this worker from a browser, such as https://example.org. May be repeated.
+    #[arg(long = "cors-origin", value_name = "ORIGIN", env = "SD_WORKER_CORS_ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<String>,
+    /// A TOML file with the same keys as the flags.
+    #[arg(long, value_name = "FILE", env = "SD_WORKER_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+/// What is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Models besides the built-in one.
+    pub models: Vec<ModelSource>,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where jobs and pictures are kept.
+    pub storage: Storage,
+    /// Jobs that may wait.
+    pub queue_jobs: usize,
+    /// Origins whose pages may use this worker.
+    pub cors_origins: Vec<String>,
+}
+
+/// Where jobs and pictures are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In a folder, beyond the life of the process.
+    Folder(PathBuf),
+    /// As long as the process lives.
+    Ephemeral,
+}
+
+/// What is wrong with what was said.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The TOML file cannot be read.
+    #[error("{path}: cannot be read")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The TOML file is not what it should be.
+    #[error("{path}: is no configuration")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: toml::de::Error,
+    },
+    /// A model is not `NAME=PATH_OR_ID`.
+    #[error(transparent)]
+    Model(#[from] InvalidSource),
+    /// The system has no folder for user data.
+    #[error("no user data folder is known; name one with --data-dir, or use --ephemeral")]
+    NoDataDir,
+    /// A queue without room.
+    #[error("--queue-jobs is 0; at least one job must be able to wait")]
+    NoQueue,
+}
+
+impl ServeArgs {
+    /// Adds the TOML file, then the defaults, and checks the lot.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the way out.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let said = match &self.config {
+            None => self,
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+                let file: Self =
+                    toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.clone(), source })?;
+                self.or(file)
+            }
+        };
+        let storage = match said.data_dir {
+            _ if said.ephemeral => Storage::Ephemeral,
+            Some(folder) => Storage::Folder(folder),
+            None => {
+                let folders = ProjectDirs::from("", "", "sd-worker").ok_or(ConfigError::NoDataDir)?;
+                Storage::Folder(folders.data_dir().to_owned())
+            }
+        };
+        let queue_jobs = said.queue_jobs.unwrap_or(limits::QUEUE_JOBS_MAX);
+        if queue_jobs == 0 {
+            return Err(ConfigError::NoQueue);
+        }
+        Ok(Config {
+            models: said.model.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+            listen: said.listen.unwrap_or_else(|| DEFAULT_LISTEN.parse().expect("the constant is an address")),
+            storage,
+            queue_jobs,
+            cors_origins: said.cors_origin,
+        })
+    }
+
+    /// What `self` says, and what `file` says where `self` is silent.
+    fn or(self, file: Self) -> Self {
+        let first = |said: Vec<String>, written: Vec<String>| if said.is_empty() { written } else { said };
+        Self {
+            model: first(self.model, file.model),
+            listen: self.listen.or(file.listen),
+            // A folder on the command line beats `ephemeral` in the file, and the other way round.
+            ephemeral: self.ephemeral || (self.data_dir.is_none() && file.ephemeral),
+            data_dir: self.data_dir.or(file.data_dir),
+            queue_jobs: self.queue_jobs.or(file.queue_jobs),
+            cors_origin: first(self.cors_origin, file.cors_origin),
+            config: self.config,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

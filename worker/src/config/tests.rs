@@ -1,0 +1,38 @@
+use std::io::Write as _;
+
+use super::{ConfigError, ServeArgs, Storage};
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn flags_beat_the_file_and_the_file_beats_the_defaults() {
+    let written = file("listen = \"127.0.0.1:1\"\nqueue-jobs = 3\nmodel = [\"a=/a\"]\nephemeral = true\n");
+    let said = ServeArgs {
+        listen: Some("127.0.0.1:2".parse().unwrap()),
+        config: Some(written.path().into()),
+        ..ServeArgs::default()
+    };
+    let config = said.clone().resolve().unwrap();
+    assert_eq!((config.listen.port(), config.queue_jobs, config.models.len()), (2, 3, 1));
+    assert_eq!(config.storage, Storage::Ephemeral);
+    let config = ServeArgs { data_dir: Some("d".into()), ..said }.resolve().unwrap();
+    assert_eq!(config.storage, Storage::Folder("d".into()));
+    let config = ServeArgs::default().resolve().unwrap();
+    assert_eq!((config.listen.to_string().as_str(), config.queue_jobs), (super::DEFAULT_LISTEN, 64));
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let unknown = file("listne = \"127.0.0.1:1\"");
+    let said = |config| ServeArgs { config: Some(config), ..ServeArgs::default() };
+    assert!(matches!(said(unknown.path().into()).resolve(), Err(ConfigError::Parse { .. })));
+    assert!(matches!(said("/no/such/file".into()).resolve(), Err(ConfigError::Read { .. })));
+    let model = ServeArgs { model: vec!["nameless".into()], ..ServeArgs::default() };
+    assert!(matches!(model.resolve(), Err(ConfigError::Model(_))));
+    let queue = ServeArgs { queue_jobs: Some(0), ..ServeArgs::default() };
+    assert!(matches!(queue.resolve(), Err(ConfigError::NoQueue)));
+}

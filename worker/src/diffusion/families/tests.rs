@@ -1,0 +1,162 @@
+//! Folders that cannot be loaded say why, by file, key and value.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::diffusion::schedulers::SigmaSpacing;
+
+/// The configurations of Stable Diffusion 1.5, as published, with `change` made to them.
+fn sd15(change: impl Fn(&str, &mut Value)) -> (tempfile::TempDir, ModelFiles) {
+    let configs = [
+        ("model_index.json", json!({"_class_name": "StableDiffusionPipeline"})),
+        (
+            "text_encoder/config.json",
+            json!({
+                "model_type": "clip_text_model", "hidden_act": "quick_gelu", "hidden_size": 768,
+                "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12, "vocab_size": 49408,
+                "max_position_embeddings": 77, "layer_norm_eps": 1e-5, "torch_dtype": "float32",
+            }),
+        ),
+        (
+            "unet/config.json",
+            json!({
+                "act_fn": "silu", "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280],
+                "center_input_sample": false, "cross_attention_dim": 768,
+                "down_block_types":
+                    ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+                "downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 4,
+                "layers_per_block": 2, "mid_block_scale_factor": 1, "norm_eps": 1e-5, "norm_num_groups": 32,
+                "out_channels": 4, "sample_size": 64,
+                "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+            }),
+        ),
+        (
+            "vae/config.json",
+            json!({
+                "act_fn": "silu", "block_out_channels": [128, 256, 512, 512], "latent_channels": 4,
+                "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3, "sample_size": 512,
+                "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],
+            }),
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            json!({
+                "_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear",
+                "beta_start": 0.00085, "num_train_timesteps": 1000, "set_alpha_to_one": false,
+                "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null, "clip_sample": false,
+            }),
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (path, mut value) in configs {
+        change(path, &mut value);
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, value.to_string()).unwrap();
+    }
+    let files = ModelFiles::folder(folder.path());
+    (folder, files)
+}
+
+#[test]
+fn stable_diffusion_1_5_is_understood() {
+    let (_folder, files) = sd15(|_, _| {});
+    let info = inspect(&files).unwrap();
+    assert_eq!((info.family, info.width, info.height), ("sd", 512, 512));
+    assert_eq!((info.steps, info.guidance_scale, info.latent_channels, info.latent_scale), (25, 7.5, 4, 8));
+    // PNDM is not in the table, so that the first row stands in.
+    assert_eq!((info.scheduler.name, info.sigmas), ("euler", SigmaSpacing::Default));
+    assert_eq!((info.preview_rows[1], info.preview_bias), ([0.1625, 0.2487, 0.1175], [0.5; 3]));
+}
+
+#[test]
+fn karras_sigmas_are_the_models_own_where_its_scheduler_has_them() {
+    let sigmas_of = |class: &str| {
+        let (_folder, files) = sd15(|path, value| {
+            if path.starts_with("scheduler") {
+                value["_class_name"] = class.into();
+                value["use_karras_sigmas"] = true.into();
+            }
+        });
+        let info = inspect(&files).unwrap();
+        (info.scheduler.name, info.sigmas)
+    };
+    assert_eq!(sigmas_of("DPMSolverMultistepScheduler"), ("dpmpp_2m", SigmaSpacing::Karras));
+    assert_eq!(sigmas_of("DDIMScheduler"), ("ddim", SigmaSpacing::Default));
+}
+
+#[test]
+fn a_setting_that_is_not_implemented_is_refused_by_name_and_value() {
+    let check = |file: &str, key: &str, value: Value, says: &str| {
+        let (_folder, files) = sd15(|path, config| {
+            if path == file {
+                config[key] = value.clone();
+            }
+        });
+        let message = inspect(&files).unwrap_err().to_string();
+        let named = format!("{file}: `{key}` is {says}");
+        assert!(message.contains(&named), "{message:?} does not say {named:?}");
+    };
+    let unet = "unet/config.json";
+    check(unet, "act_fn", json!("mish"), "\"mish\", and this worker supports \"silu\" or \"swish\"");
+    check(unet, "class_embed_type", json!("timestep"), "\"timestep\", and this worker supports null");
+    check(unet, "addition_embed_type", json!("text_time"), "\"text_time\"");
+    check(unet, "dual_cross_attention", json!(true), "true");
+    check(unet, "time_cond_proj_dim", json!(256), "256");
+    check(unet, "resnet_time_scale_shift", json!("scale_shift"), "\"scale_shift\"");
+    check(unet, "only_cross_attention", json!([true, false, false, false]), "[true,false,false,false]");
+    check(unet, "mid_block_type", json!(null), "null");
+    check(unet, "down_block_types", json!(["AttnDownBlock2D"]), "[\"AttnDownBlock2D\"]");
+    check(unet, "up_block_types", json!(["UpBlock2D"]), "[\"UpBlock2D\"], and this worker supports one value for each");
+    check(unet, "attention_head_dim", json!(7), "7, and this worker supports a divisor of 320");
+    check(unet, "in_channels", json!(9), "9, and this worker supports 4 here");
+    check(unet, "cross_attention_dim", json!(1024), "1024");
+    check("vae/config.json", "shift_factor", json!(0.1159), "0.1159");
+    check("vae/config.json", "latents_mean", json!([0.0]), "[0.0]");
+    check("text_encoder/config.json", "hidden_act", json!("relu"), "\"relu\"");
+    check("text_encoder/config.json", "num_attention_heads", json!(7), "7");
+    let scheduler = "scheduler/scheduler_config.json";
+    check(scheduler, "algorithm_type", json!("sde-dpmsolver++"), "\"sde-dpmsolver++\"");
+    check(scheduler, "prediction_type", json!("flow_prediction"), "\"flow_prediction\"");
+    check(scheduler, "use_exponential_sigmas", json!(true), "true");
+    check(scheduler, "trained_betas", json!([0.1]), "[0.1]");
+    check(scheduler, "num_train_timesteps", json!(1), "1");
+    check(scheduler, "beta_end", json!(1.5), "1.5");
+}
+
+#[test]
+fn an_unknown_pipeline_is_named_with_the_known_ones() {
+    let (_folder, files) = sd15(|path, value| {
+        if path == "model_index.json" {
+            value["_class_name"] = "FluxPipeline".into();
+        }
+    });
+    let message = load(&files, &Device::Cpu).err().unwrap().to_string();
+    let says = "model_index.json names the pipeline \"FluxPipeline\"; this worker knows StableDiffusionPipeline";
+    assert!(message.ends_with(says), "{message}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let (folder, files) = sd15(|_, _| {});
+    assert!(load(&files, &Device::Cpu).err().unwrap().to_string().ends_with("merges.txt is missing"));
+    std::fs::remove_file(folder.path().join("vae/config.json")).unwrap();
+    assert!(inspect(&files).unwrap_err().to_string().ends_with("vae/config.json is missing"));
+    std::fs::write(folder.path().join("vae/config.json"), "{").unwrap();
+    assert!(inspect(&files).unwrap_err().to_string().ends_with("vae/config.json is not the JSON that was expected"));
+}
+
+#[test]
+fn a_card_and_a_basis_are_taken_from_the_folder() {
+    let (folder, files) = sd15(|_, _| {});
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("model_card.json", r#"{"width": 640, "steps": 12, "examples": ["a house"]}"#);
+    write("preview_basis.json", r#"{"rows": [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], "bias": [0, 0, 0.5]}"#);
+    let info = inspect(&files).unwrap();
+    assert_eq!((info.width, info.height, info.steps, info.examples), (640, 512, 12, vec!["a house".to_owned()]));
+    assert_eq!((info.preview_rows[0], info.preview_bias), ([1.0, 0.0, 0.0], [0.0, 0.0, 0.5]));
+    write("preview_basis.json", r#"{"rows": [[1, 0, 0]], "bias": [0, 0, 0]}"#);
+    assert!(inspect(&files).unwrap_err().to_string().contains("`rows` is 1 rows"));
+    write("model_card.json", r#"{"stepz": 12}"#);
+    assert!(inspect(&files).unwrap_err().to_string().contains("model_card.json"));
+}

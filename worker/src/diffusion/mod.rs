@@ -1,0 +1,37 @@
+//! Pure compute: from a [`GenerationSpec`] to [`Picture`]s.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`pipeline`] | the contract with everything outside: spec, observer, outcome, model info |
+//! | [`cancel`] | the token that is read between blocks of the network |
+//! | [`families`] | one file per kind of model: how a model folder becomes a [`Pipeline`] |
+//! | [`schedulers`] | one file per sampler, table `SCHEDULERS`; sigma spacings |
+//! | [`denoise`] [`guidance`] | the loop from noise to a clean latent, and what steers it |
+//! | [`noise`] | torch's CPU generator, so that a seed means the same everywhere |
+//! | [`prompt`] [`pixels`] | from text to tokens, from the decoder's numbers to bytes |
+//! | [`nn`] | the networks: CLIP text encoder, UNet2DCondition, AutoencoderKL |
+//! | [`ops`] | the operations that the networks are written over, channels last |
+//! | [`weights`] | model files: header check, mmap, tensors by name |
+//!
+//! # Invariants
+//! * Knows no tokio, axum or protocol, and starts no thread of its own.
+//! * All activations are channels last (`[batch, height, width, channels]`).
+//! * Noise comes from `noise`, never from the device, so a seed means the same everywhere.
+
+pub mod cancel;
+pub mod denoise;
+pub mod families;
+pub mod guidance;
+pub mod nn;
+pub mod noise;
+pub mod ops;
+pub mod pipeline;
+pub mod pixels;
+pub mod prompt;
+pub mod schedulers;
+pub mod weights;
+
+pub use cancel::CancelToken;
+pub use pipeline::{
+    Finished, GenerateError, GenerationSpec, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView,
+};

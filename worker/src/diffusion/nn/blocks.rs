@@ -1,0 +1,110 @@
+//! What UNet and VAE share: residual blocks, up- and downsampling.
+
+use candle_core::{Result, Tensor};
+
+use crate::diffusion::ops::{Conv2d, GroupNorm, Linear, conv2d, group_norm_silu, linear, silu, upsample_nearest};
+use crate::diffusion::weights::{LoadError, Scope};
+
+/// Settings that all residual blocks of a network share.
+#[derive(Clone, Copy, Debug)]
+pub struct ResnetSettings {
+    /// Groups of both normalisations.
+    pub groups: usize,
+    /// Their ε.
+    pub eps: f64,
+    /// Channels of the time embedding, where there is one.
+    pub time_channels: Option<usize>,
+}
+
+/// Diffusers' `ResnetBlock2D`, with `time_embedding_norm` "default".
+#[derive(Debug)]
+pub struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock {
+    /// Loads a block from `inputs` to `outputs` channels.
+    ///
+    /// # Errors
+    /// When a tensor does not fit.
+    pub fn load(scope: &Scope, inputs: usize, outputs: usize, settings: ResnetSettings) -> Load<Self> {
+        let ResnetSettings { groups, eps, time_channels } = settings;
+        Ok(Self {
+            norm1: scope.sub("norm1").group_norm(inputs, groups, eps)?,
+            conv1: scope.sub("conv1").conv2d(inputs, outputs, 3, 1)?,
+            time: time_channels.map(|time| scope.sub("time_emb_proj").linear(time, outputs)).transpose()?,
+            norm2: scope.sub("norm2").group_norm(outputs, groups, eps)?,
+            conv2: scope.sub("conv2").conv2d(outputs, outputs, 3, 1)?,
+            shortcut: (inputs != outputs)
+                .then(|| scope.sub("conv_shortcut").conv2d(inputs, outputs, 1, 1))
+                .transpose()?,
+        })
+    }
+
+    /// `x` is `[batch, h, w, inputs]`, `time` the embedding `[1, time_channels]`; `[batch, h, w, outputs]` comes back.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
+        let mut y = conv2d(&group_norm_silu(x, &self.norm1)?, &self.conv1)?;
+        if let (Some(projection), Some(time)) = (&self.time, time) {
+            y = y.broadcast_add(&linear(&silu(time)?, projection)?)?;
+        }
+        let y = conv2d(&group_norm_silu(&y, &self.norm2)?, &self.conv2)?;
+        match &self.shortcut {
+            Some(shortcut) => conv2d(x, shortcut)? + y,
+            None => x + y,
+        }
+    }
+}
+
+/// Diffusers' `Upsample2D` with convolution.
+#[derive(Debug)]
+pub struct Upsample(Conv2d);
+
+impl Upsample {
+    /// Loads the convolution.
+    ///
+    /// # Errors
+    /// When a tensor does not fit.
+    pub fn load(scope: &Scope, channels: usize) -> Load<Self> {
+        Ok(Self(scope.sub("conv").conv2d(channels, channels, 3, 1)?))
+    }
+
+    /// `[batch, h, w, channels]` into `[batch, height, width, channels]`.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn forward(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+        conv2d(&upsample_nearest(x, height, width)?, &self.0)
+    }
+}
+
+/// Diffusers' `Downsample2D` with convolution and padding 1.
+#[derive(Debug)]
+pub struct Downsample(Conv2d);
+
+impl Downsample {
+    /// Loads the convolution.
+    ///
+    /// # Errors
+    /// When a tensor does not fit.
+    pub fn load(scope: &Scope, channels: usize) -> Load<Self> {
+        Ok(Self(scope.sub("conv").conv2d(channels, channels, 3, 2)?))
+    }
+
+    /// `[batch, h, w, channels]` into `[batch, ⌈h/2⌉, ⌈w/2⌉, channels]`.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        conv2d(x, &self.0)
+    }
+}
+
+type Load<T> = std::result::Result<T, LoadError>;

@@ -1,0 +1,29 @@
+//! The operations that the networks are written over, channels last.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`layers`] | weights, laid out once at load: `Conv2d`, `Linear`, `GroupNorm`, `LayerNorm` |
+//! | [`mod@reference`] | the operations on candle tensor operations, on any device: the oracle of every faster path |
+//!
+//! Networks call the functions re-exported here and never name a path below. A device's own kernels stand behind
+//! the same signatures and are held against [`mod@reference`] by tests.
+//!
+//! # Invariants
+//! * Activations are `[batch, height, width, channels]` or `[batch, tokens, channels]`, contiguous, f32 on the CPU.
+//! * No operation reads weights in another layout than the one its layer keeps.
+//! * Scratch memory is bounded by [`SCRATCH_BYTES_MAX`], whatever the picture's size.
+
+pub mod layers;
+pub mod reference;
+
+pub use layers::{Conv2d, GroupNorm, LayerNorm, Linear};
+pub use reference::{
+    attention, conv2d, geglu, gelu_erf, group_norm, group_norm_silu, layer_norm, linear, quick_gelu, silu,
+    upsample_nearest,
+};
+
+/// Most bytes that one operation holds besides its input and output: patches of a convolution, attention scores.
+pub const SCRATCH_BYTES_MAX: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests;

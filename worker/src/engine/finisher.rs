@@ -1,0 +1,90 @@
+//! Encodes and stores pictures off the engine thread, so that the next job starts at once.
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use sd_protocol::limits::FINISHING_JOBS_MAX;
+use sd_protocol::{ErrorBody, ErrorCode, Event, ImageView, Timings};
+
+use super::reporter::JobReporter;
+use crate::diffusion::{Finished, Picture};
+use crate::jobs::{Registry, StoreError};
+
+/// A drawn job whose pictures are not stored yet.
+#[derive(Debug)]
+pub struct Drawn {
+    /// Speaks for the job to its end.
+    pub reporter: JobReporter,
+    /// What the computation left.
+    pub finished: Finished,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Why pictures could not be kept.
+#[derive(Debug, thiserror::Error)]
+enum FinishError {
+    #[error("the picture could not be encoded")]
+    Encode(#[from] image::ImageError),
+    #[error("the picture could not be stored")]
+    Store(#[from] StoreError),
+}
+
+/// Starts the thread; it ends when every sender is gone.
+///
+/// # Errors
+/// When the system starts no thread.
+pub fn start(registry: Arc<Registry>) -> std::io::Result<(SyncSender<Drawn>, JoinHandle<()>)> {
+    let (sender, receiver) = sync_channel(FINISHING_JOBS_MAX);
+    let thread = std::thread::Builder::new().name("finisher".into()).spawn(move || finish_all(&registry, &receiver))?;
+    Ok((sender, thread))
+}
+
+fn finish_all(registry: &Registry, drawn: &Receiver<Drawn>) {
+    for Drawn { reporter, finished, timings } in drawn {
+        let job = reporter.cell().id().clone();
+        if let Err(error) = finish(registry, &reporter, &finished, timings) {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "a picture was lost");
+            reporter.failed(ErrorBody::new(
+                ErrorCode::StorageFailed,
+                "the picture was drawn but could not be stored; check the space on the worker's data folder and submit again",
+            ));
+        }
+        if let Err(error) = registry.retain_newest() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old jobs stay behind");
+        }
+    }
+}
+
+fn finish(
+    registry: &Registry,
+    reporter: &JobReporter,
+    finished: &Finished,
+    timings: Timings,
+) -> Result<(), FinishError> {
+    let cell = reporter.cell();
+    let seed = cell.view().request.seed.unwrap_or_default();
+    for (index, picture) in (0..).zip(&finished.pictures) {
+        let sha256 = registry.store().save_png(&encode_png(picture)?)?;
+        let image = ImageView {
+            index,
+            url: format!("/v1/jobs/{}/images/{index}", cell.id()),
+            width: picture.width,
+            height: picture.height,
+            sha256,
+            seed: seed + u64::from(index),
+        };
+        cell.append(Event::Image { image });
+    }
+    cell.append_with(Event::Succeeded { timings }, |view| view.warnings.extend(finished.warnings.iter().cloned()));
+    Ok(())
+}
+
+fn encode_png(picture: &Picture) -> Result<Vec<u8>, image::ImageError> {
+    let mut png = Cursor::new(Vec::new());
+    PngEncoder::new(&mut png).write_image(&picture.rgb, picture.width, picture.height, ExtendedColorType::Rgb8)?;
+    Ok(png.into_inner())
+}

@@ -1,0 +1,22 @@
+//! The bridge between jobs and computation: one thread that owns the models and every tensor.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`queue`] | the bounded queue in front of the engine |
+//! | [`thread`] | the loop: take a job, load its model, draw, hand over |
+//! | [`reporter`] | what the computation says about a job; its drop publishes `failed` |
+//! | [`finisher`] | the thread that encodes and stores pictures while the engine draws the next job |
+//!
+//! # Invariants
+//! * Both threads are named, block, and know no tokio task.
+//! * A panic in a job is that job's failure: the model is loaded anew and the loop goes on.
+//! * A job that left the queue reaches a terminal event whatever happens: its [`JobReporter`] sees to it.
+
+pub mod finisher;
+pub mod queue;
+pub mod reporter;
+pub mod thread;
+
+pub use queue::{Job, JobQueue, QueueClosed, ReserveError};
+pub use reporter::JobReporter;
+pub use thread::{Engine, EngineStatus};

@@ -1,0 +1,122 @@
+//! What the computation says about a job.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sd_protocol::{ErrorBody, ErrorCode, Event, Timings};
+
+use crate::diffusion::{GenerationSpec, Observer, StepView};
+use crate::jobs::{JobCell, LatentSnapshot, now_ms};
+
+/// The only voice of a running job. Dropped before a terminal event, it publishes `failed(internal)`.
+#[derive(Debug)]
+pub struct JobReporter {
+    cell: Arc<JobCell>,
+    batch_size: u32,
+    latent_width: u32,
+    latent_height: u32,
+    first_step_at: Option<Instant>,
+    preview_time: Duration,
+    timings: Timings,
+}
+
+impl JobReporter {
+    /// Speaks for a job that just left the queue. `latent_scale` is the side of a latent cell in px.
+    pub fn new(cell: Arc<JobCell>, spec: &GenerationSpec, latent_scale: u32) -> Self {
+        let queued_ms = now_ms().saturating_sub(cell.view().created_at_ms) as f64;
+        Self {
+            cell,
+            batch_size: spec.batch_size,
+            latent_width: spec.width / latent_scale,
+            latent_height: spec.height / latent_scale,
+            first_step_at: None,
+            preview_time: Duration::ZERO,
+            timings: Timings { queued_ms, ..Timings::default() },
+        }
+    }
+
+    /// The job.
+    pub fn cell(&self) -> &JobCell {
+        &self.cell
+    }
+
+    /// Notes how long the model took to load.
+    pub fn loaded(&mut self, time: Duration) {
+        self.timings.load_ms = milliseconds(time);
+    }
+
+    /// Notes where the time of the computation went and returns the whole account.
+    pub fn computed(&mut self, encode: Duration, denoise: Duration, decode: Duration) -> Timings {
+        self.timings.encode_ms = milliseconds(encode);
+        self.timings.denoise_ms = milliseconds(denoise);
+        self.timings.decode_ms = milliseconds(decode);
+        self.timings.preview_ms = milliseconds(self.preview_time);
+        self.timings
+    }
+
+    /// Publishes that the job was canceled.
+    pub fn canceled(self) {
+        self.cell.append(Event::Canceled);
+    }
+
+    /// Publishes that the job failed.
+    pub fn failed(self, error: ErrorBody) {
+        self.cell.append(Event::Failed { error });
+    }
+
+    fn copy_latents(&mut self, view: &StepView<'_>) {
+        let started = Instant::now();
+        match (view.denoised)() {
+            Ok(latents) => self.cell.update_latents(LatentSnapshot {
+                step: view.step,
+                steps: view.steps,
+                batch_size: self.batch_size,
+                width: self.latent_width,
+                height: self.latent_height,
+                latents,
+            }),
+            Err(error) => {
+                tracing::warn!(job = %self.cell.id(), error = &error as &dyn std::error::Error, "no preview of this step");
+            }
+        }
+        self.preview_time += started.elapsed();
+    }
+
+    /// Time until the last step at the pace so far; nothing can be said before the first step.
+    fn eta(&self, view: &StepView<'_>) -> Duration {
+        let elapsed = self.first_step_at.map_or(Duration::ZERO, |start| start.elapsed());
+        elapsed / view.step.max(1) * (view.steps - view.step)
+    }
+}
+
+impl Observer for JobReporter {
+    fn started(&mut self, steps: u32) {
+        self.first_step_at = Some(Instant::now());
+        self.cell.append(Event::Started { steps });
+    }
+
+    fn stepped(&mut self, view: &StepView<'_>) {
+        let eta_ms = self.eta(view).as_millis() as u64;
+        self.cell.update(Event::Progress { step: view.step, steps: view.steps, sigma: view.sigma as f32, eta_ms });
+        if self.cell.has_preview_readers() {
+            self.copy_latents(view);
+        }
+    }
+}
+
+impl Drop for JobReporter {
+    fn drop(&mut self) {
+        if self.cell.is_terminal() {
+            return;
+        }
+        let error = ErrorBody::new(
+            ErrorCode::Internal,
+            "the worker hit a fault of its own in this job; the log has the reason. Other jobs are not affected",
+        );
+        self.cell.append(Event::Failed { error });
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,67 @@
+//! Error codes → status codes: the only place that decides.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sd_protocol::{ErrorBody, ErrorCode, ErrorEnvelope};
+
+/// Seconds after which a client may knock again on a full queue.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// An error on its way to an HTTP client.
+#[derive(Debug)]
+pub struct ApiError(ErrorBody);
+
+impl ApiError {
+    /// An error without details.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(ErrorBody::new(code, message))
+    }
+
+    /// A fault of the worker.
+    pub fn internal() -> Self {
+        Self::new(ErrorCode::Internal, "the worker hit a fault of its own; its log has the reason")
+    }
+}
+
+impl From<ErrorBody> for ApiError {
+    fn from(error: ErrorBody) -> Self {
+        Self(error)
+    }
+}
+
+fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::MalformedJson
+        | ErrorCode::InvalidRequest
+        | ErrorCode::UnknownFrame
+        | ErrorCode::UnexpectedHello
+        | ErrorCode::UnsupportedProtocol => StatusCode::BAD_REQUEST,
+        ErrorCode::NotFound | ErrorCode::JobNotFound | ErrorCode::ImageNotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::IdConflict => StatusCode::CONFLICT,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::QueueFull | ErrorCode::TooManyJobs => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::Loading | ErrorCode::ShuttingDown | ErrorCode::ModelUnavailable | ErrorCode::Timeout => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorCode::Interrupted | ErrorCode::StorageFailed | ErrorCode::Internal | ErrorCode::Unknown => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = status(self.0.code);
+        let mut response = (status, Json(ErrorEnvelope { error: self.0 })).into_response();
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            // What was announced is still on its way; only a closed connection keeps it from being read.
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,144 @@
+//! `/v1/jobs…` over plain HTTP.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sd_protocol::limits::{LIST_JOBS_MAX, TEXT_BYTES_MAX};
+use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobList, JobState, JobView};
+use serde::Deserialize;
+use serde_json::Value;
+use tower_http::services::ServeFile;
+
+use super::App;
+use super::error::ApiError;
+
+/// Jobs on a page that names no `limit`.
+const LIST_JOBS_DEFAULT: u32 = 50;
+
+/// A JSON body within the limit. The announced length is refused before a byte of it is read.
+pub struct JsonBody(Value);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let too_large = || ApiError::new(ErrorCode::TooLarge, format!("a body has at most {TEXT_BYTES_MAX} bytes"));
+        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > TEXT_BYTES_MAX as u64)
+        {
+            return Err(too_large());
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                return too_large();
+            }
+            ApiError::new(ErrorCode::MalformedJson, "the body broke off; send it whole")
+        })?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|fault| ApiError::new(ErrorCode::MalformedJson, format!("the body is no JSON: {fault}")))
+    }
+}
+
+/// `POST /v1/jobs`
+pub async fn submit(State(app): State<App>, JsonBody(job): JsonBody) -> Result<Response, ApiError> {
+    let submitted = app.service.submit(job).await?;
+    let view = submitted.cell.view();
+    let location = [(header::LOCATION, format!("/v1/jobs/{}", view.id))];
+    Ok((StatusCode::ACCEPTED, location, Json(view)).into_response())
+}
+
+/// The query of `GET /v1/jobs`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    state: Option<JobState>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// `GET /v1/jobs`
+pub async fn list(
+    State(app): State<App>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<JobList>, ApiError> {
+    let invalid = |field: &str, message: String| {
+        ApiError::from(ErrorBody::invalid(vec![ErrorDetail { field: field.into(), message }]))
+    };
+    let Query(query) = query.map_err(|rejection| invalid("query", rejection.body_text()))?;
+    let limit = query.limit.unwrap_or(LIST_JOBS_DEFAULT);
+    if !(1..=LIST_JOBS_MAX).contains(&limit) {
+        return Err(invalid("limit", format!("is {limit}, allowed is 1 to {LIST_JOBS_MAX}")));
+    }
+    let before = query.cursor.as_deref().map(|text| {
+        let (created_at_ms, id) = text.split_once('_')?;
+        Some((created_at_ms.parse().ok()?, id.to_owned()))
+    });
+    let before = match before {
+        None => None,
+        Some(Some(before)) => Some(before),
+        Some(None) => return Err(invalid("cursor", "is not a next_cursor of this worker".into())),
+    };
+    let jobs = app.service.list(query.state, before, limit).await?;
+    let is_full = jobs.len() == limit as usize;
+    let next_cursor = jobs.last().filter(|_| is_full).map(|job| format!("{}_{}", job.created_at_ms, job.id));
+    Ok(Json(JobList { jobs, next_cursor }))
+}
+
+/// `GET /v1/jobs/{id}`
+pub async fn view(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
+    Ok(Json(app.service.find(&id).await?.view()))
+}
+
+/// `POST /v1/jobs/{id}/cancel`
+pub async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
+    Ok(Json(app.service.cancel(&id).await?.view()))
+}
+
+/// `DELETE /v1/jobs/{id}`
+pub async fn forget(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    app.service.forget(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/jobs/{id}/images/{index}`
+pub async fn image(
+    State(app): State<App>,
+    Path((id, index)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let cell = app.service.find(&id).await?;
+    let index = index
+        .parse()
+        .map_err(|_| ApiError::new(ErrorCode::ImageNotFound, format!("images are numbered, {index:?} is no number")))?;
+    let (path, sha256) = app.service.image(&cell, index)?;
+    let etag = format!("\"{sha256}\"");
+    let headers =
+        [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, "private, max-age=31536000, immutable".into())];
+    if matches_etag(request.headers(), &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    match ServeFile::new(path).try_call(request).await {
+        Ok(response) if response.status() != StatusCode::NOT_FOUND => Ok((headers, response).into_response()),
+        Ok(_) => {
+            Err(ApiError::new(ErrorCode::ImageNotFound, "the picture's file is gone from the worker's data folder"))
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a picture could not be read");
+            Err(ApiError::new(
+                ErrorCode::StorageFailed,
+                "the picture could not be read; the worker's log has the reason",
+            ))
+        }
+    }
+}
+
+fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).map(HeaderValue::to_str);
+    known.is_some_and(|known| {
+        known.is_ok_and(|list| list.split(',').any(|known| known.trim() == etag || known.trim() == "*"))
+    })
+}

@@ -1,0 +1,68 @@
+//! `GET /v1/ws`: many jobs on one socket.
+//!
+//! Two halves run side by side and meet in a bounded channel: [`inbound`] reads frames and asks the service,
+//! [`outbound`] writes replies, the news of followed jobs and pings. A client that does not read stalls its own
+//! outbound half and nothing else; after `SEND_TIMEOUT_MS` it is closed with 1013 and can resume by `attach`.
+
+mod inbound;
+mod outbound;
+
+use axum::extract::State;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use sd_protocol::limits::{BINARY_BYTES_MAX, SOCKET_REPLIES_MAX, TEXT_BYTES_MAX};
+use sd_protocol::{JobId, SUBPROTOCOL, ServerFrame};
+use tokio::sync::mpsc;
+
+use super::App;
+use crate::jobs::JobReader;
+
+/// Why the worker closes a socket: RFC 6455 close codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CloseCode {
+    GoingAway = 1001,
+    TooLarge = 1009,
+    TryAgainLater = 1013,
+}
+
+/// What the outbound half is asked to do.
+#[derive(Debug)]
+enum Outgoing {
+    /// Send a frame.
+    Frame(Box<ServerFrame>),
+    /// Send a frame, then the news of a job under a handle of this connection.
+    Follow { greeting: Box<ServerFrame>, handle: u32, reader: JobReader },
+    /// Send no more news of a job.
+    Unfollow(JobId),
+    /// The client answered a ping.
+    Alive,
+    /// Say why, and end.
+    Close(CloseCode, &'static str),
+}
+
+/// `GET /v1/ws`
+pub async fn upgrade(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {
+    // Held by the connection until it is over, so that a stopping worker waits for its last words.
+    let token = app.sockets.token();
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(TEXT_BYTES_MAX)
+        .max_frame_size(TEXT_BYTES_MAX.max(BINARY_BYTES_MAX))
+        .on_upgrade(move |socket| async move {
+            converse(app, socket).await;
+            drop(token);
+        })
+}
+
+async fn converse(app: App, socket: WebSocket) {
+    let (sink, stream) = socket.split();
+    let (replies, outgoing) = mpsc::channel(SOCKET_REPLIES_MAX);
+    let closing = app.closing.clone();
+    let inbound = inbound::Inbound::new(app.service, replies).run(stream);
+    // Whichever half ends first ends the connection; a client that went away takes its readers with it.
+    tokio::select! {
+        () = outbound::Outbound::new(sink).run(outgoing, closing) => {}
+        () = async { inbound.await; std::future::pending().await } => {}
+    }
+}

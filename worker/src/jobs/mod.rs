@@ -1,0 +1,29 @@
+//! Who asked for what, and what happened.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cell`] | one job: its view, its numbered log, its newest progress and latents |
+//! | [`reader`] | one viewer's place in a job: what it has not seen yet |
+//! | [`registry`] | all jobs: accept, find, list, cancel, forget |
+//! | [`store`] | SQLite and image files: what outlives the process |
+//!
+//! # Invariants
+//! * A durable event is stored before any reader sees it, and a job before it is acknowledged.
+//! * A job gets exactly one terminal event; after it, silence.
+//! * Readers never hold anything up: durable events wait in the log, of everything else only the newest is kept.
+//! * Nothing here computes, and nothing here knows a socket.
+
+pub mod cell;
+pub mod reader;
+pub mod registry;
+pub mod store;
+
+pub use cell::{JobCell, LatentSnapshot};
+pub use reader::{JobReader, News};
+pub use registry::{AcceptError, Accepted, NewJob, Registry};
+pub use store::{Store, StoreError};
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,128 @@
+//! A Stable Diffusion worker: WebSocket, HTTP jobs and server-sent events on one port.
+//!
+//! ```text
+//! bytes ─▶ http ─▶ service ─▶ intake ─▶ jobs ─▶ engine ─▶ diffusion      (down: what is asked)
+//! bytes ◀─ http ◀─ outlet ◀─ jobs ◀──────────── engine ◀─ diffusion      (up: what happened)
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`config`] | flags, environment and TOML → `Config` |
+//! | [`http`] | routes, WebSocket, SSE, the embedded client |
+//! | [`service`] | what every transport can ask |
+//! | [`intake`] | a request → a valid job, every check once |
+//! | [`outlet`] | what happened → protocol frames |
+//! | [`jobs`] | registry, numbered log, store |
+//! | [`engine`] | queue, engine thread, finisher thread |
+//! | [`models`] | catalogue and sources of models |
+//! | [`device`] | where tensors live |
+//! | [`diffusion`] | pure compute: families, networks, operations, schedulers |
+//! | [`builtin`] | the model inside the binary |
+//!
+//! # Invariants
+//! * The engine thread owns every model and tensor; tokio does I/O only.
+//! * `jobs` and `engine` meet in a bounded queue, a log and a cancel token, and nowhere else.
+//! * `diffusion` names no tokio, axum or protocol.
+//! * There are no globals: everything hangs on the call of [`run`].
+
+#[cfg(feature = "builtin-model")]
+pub mod builtin;
+pub mod config;
+pub mod device;
+pub mod diffusion;
+pub mod engine;
+pub mod http;
+pub mod intake;
+pub mod jobs;
+pub mod models;
+pub mod outlet;
+pub mod service;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_protocol::Limits;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Storage};
+use crate::engine::{Engine, JobQueue};
+use crate::http::App;
+use crate::jobs::{Registry, Store};
+use crate::models::ModelLoader;
+use crate::service::Service;
+
+/// Time that a stopping worker gives its engine to come to a block of the network and store what is drawn.
+const ENGINE_STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time that a stopping worker then gives its clients to read their last events.
+const CLIENT_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a worker does not start, or stops by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data folder cannot be used.
+    #[error("the store cannot be opened")]
+    Store(#[from] jobs::StoreError),
+    /// The system gives no thread.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// `--cors-origin` is not an origin.
+    #[error(transparent)]
+    Origin(#[from] http::InvalidOrigin),
+    /// The listener failed.
+    #[error("the port could not be served")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Serves on `listener` until `shutdown` resolves, then ends every job and stream and returns.
+///
+/// # Errors
+/// When the worker cannot start; a running worker ends well.
+pub async fn run(
+    config: &Config,
+    listener: TcpListener,
+    loader: Box<dyn ModelLoader>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let store = match &config.storage {
+        Storage::Folder(folder) => Store::open(folder)?,
+        Storage::Ephemeral => Store::ephemeral()?,
+    };
+    let registry = Arc::new(Registry::new(store)?);
+    let queue = JobQueue::new(config.queue_jobs);
+    let models = loader.catalogue().into();
+    let limits = Limits { queue_jobs_max: config.queue_jobs, ..Limits::default() };
+    let engine = Engine::start(loader, Arc::clone(&queue), Arc::clone(&registry)).map_err(RunError::Thread)?;
+    let service = Service::new(registry, queue, models, limits, engine.status());
+
+    let closing = CancellationToken::new();
+    let sockets = TaskTracker::new();
+    let app = App { service: service.clone(), closing: closing.clone(), sockets: sockets.clone() };
+    let router = http::router(app, &config.cors_origins)?;
+    let stopped = closing.clone();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
+    let mut server = tokio::spawn(server.into_future());
+
+    tokio::select! {
+        () = shutdown => tracing::info!("shutting down"),
+        ended = &mut server => {
+            let failure = ended.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+            service.stop_accepting().await;
+            return failure.map_err(RunError::Serve);
+        }
+    }
+    service.stop_accepting().await;
+    let joined = tokio::task::spawn_blocking(move || engine.join());
+    if tokio::time::timeout(ENGINE_STOP_TIMEOUT, joined).await.is_err() {
+        tracing::error!("the engine did not stop in time and is left behind");
+    }
+    service.end_all().await;
+    closing.cancel();
+    sockets.close();
+    let clients = async { tokio::join!(sockets.wait(), server) };
+    if tokio::time::timeout(CLIENT_STOP_TIMEOUT, clients).await.is_err() {
+        tracing::warn!("some clients did not read to the end");
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! From what the worker knows to what clients read: the only builder of server frames.
+
+use sd_protocol::binary::PreviewPosition;
+use sd_protocol::{
+    Catalogue, EventFrame, Limits, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PreviewBasis, PreviewDtype,
+    PreviewFrame, ServerFrame, SessionFrame,
+};
+
+use crate::diffusion::schedulers::{SCHEDULERS, SigmaSpacing};
+use crate::jobs::LatentSnapshot;
+use crate::models::CatalogueModel;
+
+/// Name and version of the worker, as `welcome` says them.
+pub const SERVER: &str = concat!("sd-worker/", env!("CARGO_PKG_VERSION"));
+
+/// Everything that may be asked for by name.
+pub fn catalogue(models: &[CatalogueModel]) -> Catalogue {
+    let named = |name: &str, label: &str| NamedEntry { name: name.into(), label: label.into() };
+    Catalogue {
+        models: models.iter().map(model_entry).collect(),
+        schedulers: SCHEDULERS.iter().map(|entry| named(entry.name, entry.label)).collect(),
+        sigmas: SigmaSpacing::ALL.iter().map(|(_, name, label)| named(name, label)).collect(),
+    }
+}
+
+/// Answer to `hello`.
+pub fn welcome(models: &[CatalogueModel], limits: &Limits) -> SessionFrame {
+    SessionFrame::Welcome {
+        protocol: PROTOCOL_VERSION,
+        server: SERVER.into(),
+        limits: limits.clone(),
+        catalogue: catalogue(models),
+        features: Vec::new(),
+    }
+}
+
+/// How the latents of a model become a rough picture.
+pub fn preview_basis(model: &CatalogueModel) -> PreviewBasis {
+    PreviewBasis { rows: model.info.preview_rows.clone(), bias: model.info.preview_bias }
+}
+
+/// One preview per image of the batch.
+pub fn previews(snapshot: &LatentSnapshot, dtype: PreviewDtype) -> impl Iterator<Item = PreviewFrame> {
+    let per_image = snapshot.latents.len() / snapshot.batch_size as usize;
+    (0..).zip(snapshot.latents.chunks_exact(per_image)).map(move |(batch_index, latent)| {
+        let position = PreviewPosition {
+            step: snapshot.step as u16,
+            steps: snapshot.steps as u16,
+            batch_index,
+            batch_size: snapshot.batch_size as u16,
+        };
+        PreviewFrame::pack(position, snapshot.width as u16, snapshot.height as u16, latent, dtype)
+    })
+}
+
+fn model_entry(model: &CatalogueModel) -> ModelEntry {
+    let info = &model.info;
+    ModelEntry {
+        name: model.name.clone(),
+        family: info.family.into(),
+        defaults: ModelDefaults {
+            width: info.width,
+            height: info.height,
+            steps: info.steps,
+            guidance_scale: info.guidance_scale as f32,
+            scheduler: info.scheduler.name.into(),
+            sigmas: info.sigmas.name().into(),
+        },
+        latent_channels: info.latent_channels as u8,
+        latent_scale: info.latent_scale,
+        preview: preview_basis(model),
+        examples: info.examples.clone(),
+    }
+}
+
+/// The text of an event: a text frame of the WebSocket and the `data:` of a server-sent event.
+pub fn event_json(frame: &EventFrame) -> String {
+    ServerFrame::Event(frame.clone()).to_json()
+}

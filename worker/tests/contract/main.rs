@@ -1,0 +1,283 @@
+//! The contract of a job, from submit to silence, with pipelines that follow a script instead of computing.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod scripted;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use sd_protocol::{ErrorBody, ErrorCode, Event, EventFrame, JobState, JobView, Limits, PreviewMode, PreviewOptions};
+use sd_worker::engine::{Engine, EngineStatus, JobQueue};
+use sd_worker::jobs::{JobCell, News, Registry, Store};
+use sd_worker::models::ModelLoader as _;
+use sd_worker::service::{Service, Submitted};
+use serde_json::{Value, json};
+
+use self::scripted::{Script, ScriptedLoader};
+
+/// A worker without a port.
+struct Worker {
+    service: Service,
+    script: Script,
+    engine: Engine,
+}
+
+impl Worker {
+    fn start() -> Self {
+        Self::with(Store::ephemeral().unwrap(), 4)
+    }
+
+    fn with(store: Store, queue_jobs: usize) -> Self {
+        let script = Script::default();
+        let loader = ScriptedLoader::new(script.clone());
+        let models = loader.catalogue().into();
+        let registry = Arc::new(Registry::new(store).unwrap());
+        let queue = JobQueue::new(queue_jobs);
+        let engine = Engine::start(Box::new(loader), Arc::clone(&queue), Arc::clone(&registry)).unwrap();
+        let limits = Limits { queue_jobs_max: queue_jobs, ..Limits::default() };
+        Self { service: Service::new(registry, queue, models, limits, engine.status()), script, engine }
+    }
+
+    async fn submit(&self, job: Value) -> Arc<JobCell> {
+        self.try_submit(job).await.unwrap().cell
+    }
+
+    async fn try_submit(&self, job: Value) -> Result<Submitted, ErrorBody> {
+        self.service.submit(job).await
+    }
+
+    /// A job that runs until the gate opens.
+    async fn submit_held(&self) -> Arc<JobCell> {
+        let cell = self.submit(json!({"prompt": "hold"})).await;
+        wait_until(&cell, |view| view.step >= 2).await;
+        cell
+    }
+
+    /// Stops everything and waits for the threads, so that the store is free again.
+    async fn stop(self) {
+        self.service.stop_accepting().await;
+        self.script.open_gate();
+        let engine = self.engine;
+        tokio::task::spawn_blocking(move || engine.join()).await.unwrap();
+        self.service.end_all().await;
+    }
+}
+
+async fn wait_until(cell: &Arc<JobCell>, is_reached: impl Fn(&JobView) -> bool) {
+    let mut changes = cell.read(0, no_previews()).changes();
+    while !is_reached(&cell.view()) {
+        changes.next().await.unwrap();
+    }
+}
+
+async fn ended(cell: &Arc<JobCell>) -> JobView {
+    wait_until(cell, |view| view.state.is_terminal()).await;
+    cell.view()
+}
+
+fn no_previews() -> PreviewOptions {
+    PreviewOptions { mode: PreviewMode::None, ..PreviewOptions::default() }
+}
+
+fn events(news: &[News]) -> Vec<&EventFrame> {
+    news.iter().filter_map(|news| if let News::Event(frame) = news { Some(frame) } else { None }).collect()
+}
+
+/// Names of the durable events, after checking that their numbers start above `after` and have no gap.
+fn durable_names(news: &[News], after: u64) -> Vec<&'static str> {
+    let durable: Vec<_> = events(news).into_iter().filter(|frame| frame.seq.is_some()).collect();
+    for (expected, frame) in (after + 1..).zip(&durable) {
+        assert_eq!(frame.seq, Some(expected));
+    }
+    durable.iter().map(|frame| frame.event.name()).collect()
+}
+
+#[tokio::test]
+async fn a_job_goes_from_submit_to_silence() {
+    let worker = Worker::start();
+    let cell = worker.submit(json!({"prompt": "a hill", "seed": 7, "batch_size": 2})).await;
+    let view = ended(&cell).await;
+    assert_eq!(view.state, JobState::Succeeded);
+    assert_eq!(view.images.iter().map(|image| image.seed).collect::<Vec<_>>(), [7, 8]);
+    assert_eq!(view.warnings, ["scripted"]);
+    assert_eq!((view.step, view.steps, view.last_seq), (4, 4, 5));
+
+    let mut reader = cell.read(0, no_previews());
+    assert_eq!(durable_names(&reader.drain(), 0), ["queued", "started", "image", "image", "succeeded"]);
+    assert!(reader.has_ended() && reader.drain().is_empty());
+    assert_eq!(durable_names(&cell.read(3, no_previews()).drain(), 3), ["image", "succeeded"]);
+
+    assert!(!cell.append(Event::Canceled), "after a terminal event, silence");
+    cell.update(Event::Progress { step: 1, steps: 4, sigma: 1.0, eta_ms: 0 });
+    assert_eq!(cell.view(), view);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn failures_and_panics_are_the_jobs_own() {
+    let worker = Worker::start();
+    for (prompt, loads) in [("fail", 1), ("panic", 2)] {
+        let bad = worker.submit(json!({"prompt": prompt})).await;
+        let view = ended(&bad).await;
+        assert_eq!(view.error.map(|error| error.code), Some(ErrorCode::Internal), "{prompt}");
+        let good = worker.submit(json!({"prompt": "good"})).await;
+        assert_eq!(ended(&good).await.state, JobState::Succeeded, "after {prompt}");
+        assert_eq!(worker.script.loads(), loads, "a panic costs a load, an error does not");
+    }
+    let broken = worker.submit(json!({"prompt": "", "model": "broken"})).await;
+    assert_eq!(ended(&broken).await.error.map(|error| error.code), Some(ErrorCode::ModelUnavailable));
+    let good = worker.submit(json!({"prompt": "good"})).await;
+    assert_eq!(ended(&good).await.state, JobState::Succeeded);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn cancel_ends_a_waiting_job_at_once_and_moves_the_others_up() {
+    let worker = Worker::start();
+    let running = worker.submit_held().await;
+    let second = worker.submit(json!({"prompt": "second"})).await;
+    let third = worker.submit(json!({"prompt": "third"})).await;
+    assert_eq!(third.view().queue_position, Some(1));
+    worker.service.cancel(second.id().as_str()).await.unwrap();
+    assert_eq!(second.view().state, JobState::Canceled);
+    assert_eq!(third.view().queue_position, Some(0));
+    assert_eq!(running.view().state, JobState::Running);
+
+    worker.service.cancel(running.id().as_str()).await.unwrap();
+    assert_eq!(ended(&running).await.state, JobState::Canceled);
+    let view = ended(&third).await;
+    assert_eq!(view.state, JobState::Succeeded);
+    worker.service.cancel(third.id().as_str()).await.unwrap();
+    assert_eq!(third.view(), view, "canceling what has ended changes nothing");
+    assert_eq!(worker.service.cancel("nobody").await.unwrap_err().code, ErrorCode::JobNotFound);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_still_finds_repeated_jobs() {
+    let worker = Worker::with(Store::ephemeral().unwrap(), 1);
+    let running = worker.submit_held().await;
+    let waiting = worker.submit(json!({"prompt": "waiting", "id": "mine"})).await;
+    let refused = worker.try_submit(json!({"prompt": "late"})).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::QueueFull);
+    let again = worker.submit(json!({"prompt": "waiting", "id": "mine"})).await;
+    assert!(Arc::ptr_eq(&again, &waiting));
+    let conflict = worker.try_submit(json!({"prompt": "other", "id": "mine"})).await.unwrap_err();
+    assert_eq!(conflict.code, ErrorCode::IdConflict);
+    assert_eq!(worker.service.list(None, None, 10).await.unwrap().len(), 2, "a refused job leaves no trace");
+
+    worker.script.open_gate();
+    assert_eq!(ended(&running).await.state, JobState::Succeeded);
+    assert_eq!(ended(&waiting).await.state, JobState::Succeeded);
+    let again = worker.submit(json!({"prompt": "waiting", "id": "mine"})).await;
+    assert_eq!(again.view().state, JobState::Succeeded, "and finds it when it is long over");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_misses_frames_and_never_events() {
+    let worker = Worker::start();
+    let running = worker.submit_held().await;
+    let cell = worker.submit(json!({"prompt": "watched", "steps": 9})).await;
+    let mut eager = cell.read(0, PreviewOptions { every: 4, ..PreviewOptions::default() });
+    let queued = eager.drain();
+    assert_eq!(durable_names(&queued, 0), ["queued"]);
+    worker.service.cancel(running.id().as_str()).await.unwrap();
+    ended(&cell).await;
+
+    let news = eager.drain();
+    let latents: Vec<_> =
+        news.iter().filter_map(|n| if let News::Latents(l) = n { Some(l.step) } else { None }).collect();
+    assert_eq!(latents, [9], "only the newest of nine");
+    let names: Vec<_> = events(&news).iter().map(|frame| frame.event.name()).collect();
+    assert_eq!(names, ["started", "image", "succeeded"], "a finished job has no progress to tell");
+    assert!(matches!(news.last(), Some(News::Event(frame)) if frame.event.is_terminal()));
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn latents_stay_on_the_device_while_nobody_looks() {
+    let worker = Worker::start();
+    ended(&worker.submit(json!({"prompt": "unwatched"})).await).await;
+    assert_eq!(worker.script.latent_copies(), 0);
+
+    let running = worker.submit_held().await;
+    let cell = worker.submit(json!({"prompt": "watched"})).await;
+    let _reader = cell.read(0, PreviewOptions::default());
+    worker.service.cancel(running.id().as_str()).await.unwrap();
+    ended(&cell).await;
+    assert_eq!(worker.script.latent_copies(), 4);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_from_another_life_is_reset() {
+    let worker = Worker::start();
+    let cell = worker.submit(json!({"prompt": "short"})).await;
+    ended(&cell).await;
+    let mut reader = cell.read(99, no_previews());
+    let news = reader.drain();
+    assert!(matches!(events(&news)[..], [EventFrame { seq: None, event: Event::Reset { .. }, .. }]));
+    assert!(reader.has_ended());
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopping_worker_ends_every_job() {
+    let worker = Worker::start();
+    let running = worker.submit_held().await;
+    let waiting = worker.submit(json!({"prompt": "waiting"})).await;
+    worker.service.stop_accepting().await;
+    for cell in [&running, &waiting] {
+        assert_eq!(ended(cell).await.error.map(|error| error.code), Some(ErrorCode::ShuttingDown));
+    }
+    let late = worker.try_submit(json!({"prompt": "late"})).await.unwrap_err();
+    assert_eq!(late.code, ErrorCode::ShuttingDown);
+    let status = worker.engine.status();
+    worker.stop().await;
+    assert_eq!(*status.borrow(), EngineStatus::Stopped);
+}
+
+#[tokio::test]
+async fn jobs_and_pictures_outlive_the_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::open(folder.path()).unwrap();
+    let worker = Worker::with(open(), 4);
+    let done = ended(&worker.submit(json!({"prompt": "done", "id": "done"})).await).await;
+    worker.stop().await;
+
+    let worker = Worker::with(open(), 4);
+    let found = worker.service.find("done").await.unwrap();
+    assert_eq!(found.view(), done);
+    let (path, _) = worker.service.image(&found, 0).unwrap();
+    assert!(image_is_whole(&path));
+    assert!(Store::open(folder.path()).is_err(), "a data folder serves one worker");
+    worker.service.forget("done").await.unwrap();
+    assert!(!path.exists());
+    assert_eq!(worker.service.find("done").await.unwrap_err().code, ErrorCode::JobNotFound);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_left_unfinished_is_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = Worker::with(Store::open(folder.path()).unwrap(), 4);
+    let cell = worker.submit_held().await;
+    // A copy of the files is what a power cut at this moment would leave.
+    let after_cut = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        std::fs::copy(entry.path(), after_cut.path().join(entry.file_name())).unwrap();
+    }
+    let registry = Registry::new(Store::open(after_cut.path()).unwrap()).unwrap();
+    let view = registry.find(cell.id()).unwrap().expect("an acknowledged job is stored").view();
+    assert_eq!(view.error.map(|error| error.code), Some(ErrorCode::Interrupted));
+    let log = durable_names(&registry.find(cell.id()).unwrap().unwrap().read(0, no_previews()).drain(), 0);
+    assert_eq!(log, ["queued", "started", "failed"]);
+    worker.stop().await;
+}
+
+fn image_is_whole(path: &Path) -> bool {
+    image::open(path).is_ok_and(|image| (image.width(), image.height()) == (64, 64))
+}

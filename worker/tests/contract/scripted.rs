@@ -1,0 +1,130 @@
+//! A pipeline without tensors that follows a script: the prompt says what it does.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use sd_worker::diffusion::schedulers::{SCHEDULERS, SigmaSpacing};
+use sd_worker::diffusion::{
+    CancelToken, Finished, GenerateError, GenerationSpec, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView,
+};
+use sd_worker::models::{CatalogueModel, LoadError, ModelLoader};
+
+/// What a test sees of its scripted models and what it decides for them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    loads: AtomicUsize,
+    latent_copies: AtomicUsize,
+}
+
+impl Script {
+    /// Lets every job that says "hold" go on.
+    pub(crate) fn open_gate(&self) {
+        *self.0.is_open.lock().unwrap() = true;
+        self.0.opened.notify_all();
+    }
+
+    /// Times that a model was loaded.
+    pub(crate) fn loads(&self) -> usize {
+        self.0.loads.load(Ordering::SeqCst)
+    }
+
+    /// Times that latents left the "device".
+    pub(crate) fn latent_copies(&self) -> usize {
+        self.0.latent_copies.load(Ordering::SeqCst)
+    }
+
+    /// Blocks until the gate is open or the token is set.
+    fn wait_for_gate(&self, cancel: &CancelToken) {
+        let mut is_open = self.0.is_open.lock().unwrap();
+        while !*is_open && !cancel.is_canceled() {
+            // The token has no bell of its own, so it is looked at now and then.
+            (is_open, _) = self.0.opened.wait_timeout(is_open, Duration::from_millis(1)).unwrap();
+        }
+    }
+}
+
+/// Models "scripted" (works) and "broken" (does not load).
+pub(crate) struct ScriptedLoader {
+    script: Script,
+    catalogue: Vec<CatalogueModel>,
+}
+
+impl ScriptedLoader {
+    pub(crate) fn new(script: Script) -> Self {
+        let info = ModelInfo {
+            family: "scripted",
+            width: 64,
+            height: 64,
+            steps: 4,
+            guidance_scale: 7.5,
+            scheduler: &SCHEDULERS[0],
+            sigmas: SigmaSpacing::Default,
+            latent_channels: 4,
+            latent_scale: 8,
+            preview_rows: vec![[0.25; 3]; 4],
+            preview_bias: [0.5; 3],
+            examples: Vec::new(),
+        };
+        let model = |name: &str| CatalogueModel { name: name.into(), info: info.clone() };
+        Self { script, catalogue: vec![model("scripted"), model("broken")] }
+    }
+}
+
+impl ModelLoader for ScriptedLoader {
+    fn catalogue(&self) -> &[CatalogueModel] {
+        &self.catalogue
+    }
+
+    fn load(&mut self, name: &str) -> Result<Box<dyn Pipeline>, LoadError> {
+        self.script.0.loads.fetch_add(1, Ordering::SeqCst);
+        if name == "broken" {
+            return Err(LoadError::Unknown(name.into()));
+        }
+        Ok(Box::new(ScriptedPipeline { script: self.script.clone() }))
+    }
+}
+
+struct ScriptedPipeline {
+    script: Script,
+}
+
+impl Pipeline for ScriptedPipeline {
+    fn generate(
+        &mut self,
+        spec: &GenerationSpec,
+        cancel: &CancelToken,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, GenerateError> {
+        observer.started(spec.steps);
+        for step in 1..=spec.steps {
+            if cancel.is_canceled() {
+                return Ok(Outcome::Canceled);
+            }
+            let denoised = || {
+                self.script.0.latent_copies.fetch_add(1, Ordering::SeqCst);
+                let cells = (spec.width / 8 * spec.height / 8 * spec.batch_size) as usize;
+                Ok(vec![step as f32; cells * 4])
+            };
+            observer.stepped(&StepView { step, steps: spec.steps, sigma: 1.0 / f64::from(step), denoised: &denoised });
+            if step == 2 {
+                match spec.prompt.as_str() {
+                    "hold" => self.script.wait_for_gate(cancel),
+                    "fail" => return Err(GenerateError::NotFinite),
+                    "panic" => panic!("the script says so"),
+                    _ => {}
+                }
+            }
+        }
+        let colour = [spec.seed as u8, 128, 64];
+        let picture =
+            Picture { width: spec.width, height: spec.height, rgb: colour.repeat((spec.width * spec.height) as usize) };
+        let pictures = vec![picture; spec.batch_size as usize];
+        Ok(Outcome::Finished(Finished { pictures, warnings: vec!["scripted".into()], ..Finished::default() }))
+    }
+}

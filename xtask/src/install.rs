@@ -1,0 +1,71 @@
+//! What cargo does not install: Debian packages and Python environments, each once.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use fs_err as fs;
+use xshell::{Shell, cmd};
+
+/// Makes sure that Debian packages are installed.
+///
+/// # Errors
+/// Why they cannot be, with the command that a person would run.
+pub(crate) fn debian_packages(shell: &Shell, names: &[&str]) -> anyhow::Result<()> {
+    let format = "${Status}";
+    let installed = |name: &str| {
+        let status = cmd!(shell, "dpkg-query --show --showformat {format} {name}").quiet().ignore_stderr().read();
+        status.is_ok_and(|status| status == "install ok installed")
+    };
+    let missing: Vec<_> = names.iter().copied().filter(|name| !installed(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let listed = missing.join(" ");
+    if !has(shell, "apt-get") {
+        bail!("there is no apt-get here; install what Debian calls {listed}");
+    }
+    let as_root: &[&str] = if cmd!(shell, "id -u").quiet().read()? == "0" {
+        &["env"]
+    } else if cmd!(shell, "sudo -n true").quiet().ignore_stdout().ignore_stderr().run().is_ok() {
+        &["sudo", "-n", "env"]
+    } else {
+        bail!("installing {listed} needs root; run `sudo apt-get install {listed}`");
+    };
+    let (program, arguments) = as_root.split_first().context("a command has a name")?;
+    let apt = || cmd!(shell, "{program} {arguments...} DEBIAN_FRONTEND=noninteractive apt-get -qq");
+    // Stale lists may still do, so only the installation decides.
+    if let Err(error) = apt().arg("update").run() {
+        eprintln!("{error}");
+    }
+    apt()
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(missing)
+        .run()
+        .with_context(|| format!("run `sudo apt-get install {listed}` by hand"))
+}
+
+/// Whether a program is on the `PATH`.
+pub(crate) fn has(shell: &Shell, program: &str) -> bool {
+    cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().ignore_stdout().ignore_stderr().run().is_ok()
+}
+
+/// Makes sure that the virtual environment `folder` holds exactly what `requirements` lists; returns its Python.
+///
+/// # Errors
+/// What could not be installed.
+pub(crate) fn python_environment(shell: &Shell, folder: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
+    let wanted = fs::read_to_string(requirements)?;
+    let installed = folder.join("installed.txt");
+    let python = folder.join("bin/python");
+    if installed.exists() && fs::read_to_string(&installed)? == wanted {
+        return Ok(python);
+    }
+    let create = || cmd!(shell, "python3 -m venv --clear {folder}").run();
+    if create().is_err() {
+        debian_packages(shell, &["python3", "python3-venv"])?;
+        create()?;
+    }
+    cmd!(shell, "{python} -m pip install --quiet --disable-pip-version-check --requirement {requirements}").run()?;
+    fs::write(installed, wanted)?;
+    Ok(python)
+}

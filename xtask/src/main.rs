@@ -1,0 +1,57 @@
+//! `cargo xtask …`: what a fresh machine needs, in one word each.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`web`] | `cargo xtask web`: the browser client, built, bound to JavaScript and compressed |
+//! | [`serve`] | `cargo xtask serve`: the client, the worker around it, and the worker running |
+//! | [`test`] | `cargo xtask test`: every check of the repository |
+//! | [`golden`] | `cargo xtask golden`: the reference numbers, made anew with diffusers |
+//! | [`toolchain`] | a compiler for `wasm32-unknown-unknown`, however this machine can have one |
+//! | [`install`] | Debian packages and Python environments, installed once |
+//! | [`stage`] | numbered stages and the time each took |
+//! | [`workspace`] | where things lie |
+//!
+//! # Invariants
+//! * What is there already is used; a second run installs and builds nothing.
+//! * A missing piece that cannot be had is named together with what to do about it.
+//! * Nothing is written outside `target`, `web-client/dist` and the user's cache, except packages.
+
+mod golden;
+mod install;
+mod serve;
+mod stage;
+mod test;
+mod toolchain;
+mod web;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, serves and tests the worker.")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the browser client and the worker, then serves on 127.0.0.1:8484.
+    Serve(serve::ServeArgs),
+    /// Runs every check: format, lints, documentation, tests, a real browser.
+    Test(test::TestArgs),
+    /// Builds the browser client into web-client/dist.
+    Web,
+    /// Makes the reference numbers under tests/goldens anew with diffusers.
+    Golden,
+}
+
+fn main() -> anyhow::Result<()> {
+    let shell = workspace::shell()?;
+    match Args::parse().command {
+        Command::Serve(args) => serve::run(&shell, &args),
+        Command::Test(args) => test::run(&shell, &args),
+        Command::Web => web::run(&shell),
+        Command::Golden => golden::run(&shell),
+    }
+}
