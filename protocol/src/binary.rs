@@ -252,7 +252,11 @@ impl PreviewFrame {
     /// When `latent` does not have `width · height · channels` numbers.
     pub fn pack(position: PreviewPosition, width: u16, height: u16, latent: &[f32], dtype: PreviewDtype) -> Self {
         let cells = usize::from(width) * usize::from(height);
-        assert!(cells > 0 && latent.len().is_multiple_of(cells), "{} numbers are no {width}×{height} latent", latent.len());
+        assert!(
+            cells > 0 && latent.len().is_multiple_of(cells),
+            "{} numbers are no {width}×{height} latent",
+            latent.len()
+        );
         let channels = latent.len() / cells;
         let padded = padded_channels(channels);
         let (scale, offset) = match dtype {

@@ -9,6 +9,7 @@ use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::Url;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -51,11 +52,25 @@ impl Graphics {
     }
 }
 
+/// chromedriver with the browsers that it started; all of them are ended when this is dropped.
+///
+/// A driver that is killed leaves its browser behind, so they get a process group of their own to die with.
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let Some(group) = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+        if let Err(error) = kill_process_group(group, Signal::KILL) {
+            eprintln!("chromedriver could not be ended: {error}");
+        }
+    }
+}
+
 /// A browser; ended when dropped.
 pub struct Browser {
     client: Client,
-    // Field order is drop order: the driver ends its browser, then the profile can go.
-    _driver: Child,
+    // Field order is drop order: the profile can go when nobody writes to it any more.
+    _driver: Driver,
     _stdout: Lines<BufReader<ChildStdout>>,
     _profile: TempDir,
 }
@@ -70,10 +85,12 @@ impl Browser {
             .arg("--port=0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
+            .process_group(0)
             .spawn()
             .context("chromedriver does not start; `cargo xtask test` installs it where it can")?;
-        let mut stdout = BufReader::new(driver.stdout.take().context("the output is a pipe")?).lines();
+        let stdout = driver.stdout.take();
+        let driver = Driver(driver);
+        let mut stdout = BufReader::new(stdout.context("the output is a pipe")?).lines();
         let port = within("chromedriver's port", async {
             while let Some(line) = stdout.next_line().await? {
                 if let Some((_, port)) = line.trim_end_matches('.').split_once("started successfully on port ") {

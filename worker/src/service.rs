@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use sd_protocol::{
-    ErrorBody, ErrorCode, Event, JobId, JobState, JobView, Limits, PreviewBasis, PreviewOptions,
-};
+use sd_protocol::{ErrorBody, ErrorCode, Event, JobId, JobState, JobView, Limits, PreviewBasis, PreviewOptions};
 use serde_json::Value;
 use tokio::sync::watch;
 

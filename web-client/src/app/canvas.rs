@@ -23,6 +23,18 @@ struct Shown {
     step: u16,
 }
 
+/// A preview is drawn when the one before is on the screen: a GPU slower than the worker skips previews, and the page
+/// stays as quick as ever.
+#[derive(Clone, Copy, PartialEq)]
+enum Pace {
+    /// The next preview is drawn when it comes.
+    Idle,
+    /// The GPU draws.
+    Busy,
+    /// The GPU draws, and what it draws is old already.
+    Behind,
+}
+
 /// The canvas with the preview of the picture that is shown.
 #[component]
 pub(super) fn Live() -> impl IntoView {
@@ -66,10 +78,28 @@ pub(super) fn Live() -> impl IntoView {
     });
 
     let shown = RwSignal::new(Shown::default());
+    let pace = StoredValue::new(Pace::Idle);
     Effect::new(move |_| {
         app.driver.preview().track();
+        if pace.get_value() != Pace::Idle {
+            pace.set_value(Pace::Behind);
+            return;
+        }
         let next = draw(app, surface, shown.get_untracked());
         shown.set(next);
+        pace.set_value(Pace::Busy);
+        let settled = surface.with_value(|surface| surface.as_ref().map(Surface::settled));
+        spawn_local(async move {
+            if let Some(settled) = settled {
+                settled.await;
+            }
+            page::next_frame().await;
+            // `None` when the page is gone.
+            let before = pace.try_update_value(|pace| std::mem::replace(pace, Pace::Idle));
+            if before == Some(Pace::Behind) {
+                app.driver.preview().notify();
+            }
+        });
     });
     let element = move |_| {
         view! {

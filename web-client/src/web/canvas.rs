@@ -83,6 +83,19 @@ impl Surface {
         }
     }
 
+    /// Resolves when what was drawn so far is drawn.
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + use<> {
+        let drawn = match self {
+            Self::Gpu(gpu) => Some(gpu.drawn()),
+            Self::Flat(_) => None,
+        };
+        async move {
+            if let Some(drawn) = drawn {
+                drawn.await;
+            }
+        }
+    }
+
     /// Draws one whole binary frame; the canvas takes the size that `preview::sampling` gives it.
     pub(crate) fn draw(&mut self, frame: &[u8], basis: &PreviewBasis) -> Result<(), SurfaceError> {
         match self {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures_channel::mpsc;
+use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt;
 use sd_protocol::{Element, PreviewBasis};
 use wasm_bindgen_futures::spawn_local;
@@ -109,6 +109,16 @@ impl Gpu {
         Ok(())
     }
 
+    /// Resolves when the GPU has done what it was given, or is gone.
+    pub(crate) fn drawn(&self) -> impl Future<Output = ()> + use<> {
+        let (done, drawn) = oneshot::channel();
+        // Nobody may be waiting any more by then.
+        self.queue.on_submitted_work_done(move || {
+            done.send(()).ok();
+        });
+        async move { drawn.await.unwrap_or_default() }
+    }
+
     fn resize(&mut self, latent: &Latent<'_>) -> Result<(), GpuError> {
         let (width, height) = latent.canvas_size();
         if width.max(height).max(basis::texture_layout(latent).width) > self.side_px_max {
@@ -194,6 +204,13 @@ impl Gpu {
         self.queue.submit([encoder.finish()]);
         self.queue.present(target);
         Ok(())
+    }
+}
+
+impl Drop for Gpu {
+    /// Gives the GPU's memory back now; left to the browser's collector, a page that opens many canvases runs out.
+    fn drop(&mut self) {
+        self.device.destroy();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Address, query, random numbers and the size of the screen.
 
+use futures_channel::oneshot;
+use leptos::prelude::request_animation_frame;
 use sd_protocol::JobId;
 use web_sys::{UrlSearchParams, Window};
 
@@ -42,6 +44,15 @@ pub(crate) fn new_job_id() -> JobId {
     }
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     JobId::parse(format!("web-{digits}")).expect("hexadecimal digits are within the alphabet of ids")
+}
+
+/// Resolves when the browser is about to paint; not while the page is hidden.
+pub(crate) async fn next_frame() {
+    let (tell, painting) = oneshot::channel();
+    request_animation_frame(move || {
+        tell.send(()).ok();
+    });
+    painting.await.unwrap_or_default();
 }
 
 pub(super) fn window() -> Window {

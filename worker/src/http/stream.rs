@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -52,7 +52,12 @@ pub async fn stream(
     let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = last_event_id.or(query.after).unwrap_or(0);
     let cell = app.service.find(&id).await?;
-    let asked = cell.view().request.preview.unwrap_or_default();
+    let view = cell.view();
+    if view.state.is_terminal() && after == view.last_seq {
+        // A browser connects again after every end; this answer tells it that there is nothing more to come.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let asked = view.request.preview.unwrap_or_default();
     let preview = PreviewOptions { mode: query.preview.unwrap_or(asked.mode), ..asked };
 
     let events = news_events(cell.read(after, preview), app.closing.clone());

@@ -55,6 +55,7 @@ struct CellState {
 pub(super) struct Snapshot {
     pub(super) durable: Vec<EventFrame>,
     pub(super) last_seq: u64,
+    pub(super) is_terminal: bool,
     pub(super) ephemeral_version: u64,
     pub(super) ephemeral: Option<Event>,
     pub(super) latents: Option<Arc<LatentSnapshot>>,
@@ -121,9 +122,8 @@ impl JobCell {
         }
         {
             let mut state = self.state();
-            if frame.event.is_terminal() {
-                state.ephemeral = None;
-            }
+            // A position in the queue is history once the job started, and so is progress once there is a picture.
+            state.ephemeral = None;
             // The engine may have counted a step while this was being stored.
             let step = state.view.step;
             state.view = JobView { step: step.max(view.step), ..view };
@@ -176,6 +176,7 @@ impl JobCell {
         Snapshot {
             durable: state.log.iter().filter(|frame| frame.seq > Some(after)).cloned().collect(),
             last_seq: state.view.last_seq,
+            is_terminal: state.view.state.is_terminal(),
             ephemeral_version: state.ephemeral_version,
             ephemeral: state.ephemeral.clone(),
             latents: state.latents.clone(),

@@ -65,17 +65,19 @@ impl JobReader {
             return Vec::new();
         }
         let snapshot = self.cell.snapshot(self.after);
+        self.ended = snapshot.is_terminal;
+        if self.ended && self.after == snapshot.last_seq {
+            return Vec::new();
+        }
         let mut news = Vec::new();
         if self.after > snapshot.last_seq {
             // The reader knows of events that this log does not have: it speaks of another life of the job.
             let view = Box::new(self.cell.view());
-            self.ended = view.state.is_terminal();
             news.push(News::Event(EventFrame { job: self.cell.id().clone(), seq: None, event: Event::Reset { view } }));
         }
         self.after = snapshot.last_seq;
         let is_result = |frame: &EventFrame| matches!(frame.event, Event::Image { .. }) || frame.event.is_terminal();
         let results_at = snapshot.durable.iter().position(is_result).unwrap_or(snapshot.durable.len());
-        self.ended |= snapshot.durable.last().is_some_and(|frame| frame.event.is_terminal());
         let mut durable = snapshot.durable.into_iter();
         news.extend(durable.by_ref().take(results_at).map(News::Event));
         if snapshot.ephemeral_version > self.ephemeral_seen {

@@ -109,6 +109,9 @@ async fn a_job_goes_from_submit_to_silence() {
     assert!(reader.has_ended() && reader.drain().is_empty());
     assert_eq!(durable_names(&cell.read(3, no_previews()).drain(), 3), ["image", "succeeded"]);
 
+    let mut at_the_end = cell.read(5, PreviewOptions::default());
+    assert!(at_the_end.drain().is_empty() && at_the_end.has_ended(), "who has seen all waits for nothing");
+
     assert!(!cell.append(Event::Canceled), "after a terminal event, silence");
     cell.update(Event::Progress { step: 1, steps: 4, sigma: 1.0, eta_ms: 0 });
     assert_eq!(cell.view(), view);
@@ -181,6 +184,7 @@ async fn a_slow_reader_misses_frames_and_never_events() {
     let worker = Worker::start();
     let running = worker.submit_held().await;
     let cell = worker.submit(json!({"prompt": "watched", "steps": 9})).await;
+    let mut second = worker.submit(json!({"prompt": "hold"})).await.read(0, no_previews());
     let mut eager = cell.read(0, PreviewOptions { every: 4, ..PreviewOptions::default() });
     let queued = eager.drain();
     assert_eq!(durable_names(&queued, 0), ["queued"]);
@@ -194,6 +198,12 @@ async fn a_slow_reader_misses_frames_and_never_events() {
     let names: Vec<_> = events(&news).iter().map(|frame| frame.event.name()).collect();
     assert_eq!(names, ["started", "image", "succeeded"], "a finished job has no progress to tell");
     assert!(matches!(news.last(), Some(News::Event(frame)) if frame.event.is_terminal()));
+
+    wait_until(second.cell(), |view| view.state == JobState::Running).await;
+    let news = second.drain();
+    let started = events(&news).iter().position(|frame| frame.event.name() == "started").unwrap();
+    let stale = events(&news)[started..].iter().any(|frame| frame.event.name() == "queued");
+    assert!(!stale, "no position in the queue after the start");
     worker.stop().await;
 }
 
