@@ -3,7 +3,7 @@
 //! | offset | type | field |
 //! |---|---|---|
 //! | 0 | u8 × 2 | magic `SD` |
-//! | 2 | u8 | [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) |
+//! | 2 | u8 | [`PROTOCOL_VERSION`] |
 //! | 3 | u8 | [`FrameKind`] |
 //! | 4 | u32 | handle of the job on this connection |
 //! | 8 | u16, u16 | step, steps |

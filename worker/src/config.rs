@@ -52,7 +52,7 @@ pub struct ServeArgs {
     /// Jobs that may wait before a submit is answered with `queue_full` [default: 64].
     #[arg(long, value_name = "N", env = "SD_WORKER_QUEUE_JOBS")]
     pub queue_jobs: Option<usize>,
-    /// An origin whose pages may use this worker from a browser, such as https://example.org. May be repeated.
+    /// An origin whose pages may use this worker from a browser, such as <https://example.org>. May be repeated.
     #[arg(long = "cors-origin", value_name = "ORIGIN", env = "SD_WORKER_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
     /// A TOML file with the same keys as the flags.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`web`] | `cargo xtask web`: the browser client, built, bound to JavaScript and compressed |
 //! | [`serve`] | `cargo xtask serve`: the client, the worker around it, and the worker running |
-//! | [`test`] | `cargo xtask test`: every check of the repository |
+//! | [`mod@test`] | `cargo xtask test`: every check of the repository |
 //! | [`golden`] | `cargo xtask golden`: the reference numbers, made anew with diffusers |
 //! | [`toolchain`] | a compiler for `wasm32-unknown-unknown`, however this machine can have one |
 //! | [`install`] | Debian packages and Python environments, installed once |

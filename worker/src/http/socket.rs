@@ -1,7 +1,7 @@
 //! `GET /v1/ws`: many jobs on one socket.
 //!
-//! Two halves run side by side and meet in a bounded channel: [`inbound`] reads frames and asks the service,
-//! [`outbound`] writes replies, the news of followed jobs and pings. A client that does not read stalls its own
+//! Two halves run side by side and meet in a bounded channel: `inbound` reads frames and asks the service,
+//! `outbound` writes replies, the news of followed jobs and pings. A client that does not read stalls its own
 //! outbound half and nothing else; after `SEND_TIMEOUT_MS` it is closed with 1013 and can resume by `attach`.
 
 mod inbound;
