@@ -14,6 +14,8 @@
 //! | 22 | u16 | flags: bit 0 = last frame of its kind |
 //! | 24 | f32, f32 | scale, offset (`value = q·scale + offset` for `u8`) |
 //!
+//! Upload chunks have the same first bytes and are read by [`crate::upload`].
+//!
 //! A preview latent is the predicted clean latent (x0): `[height, width, channels]`, channels last and padded
 //! with zeros to a multiple of four, so that four f16 channels are one `Rgba16Float` texel.
 
@@ -25,8 +27,8 @@ use crate::job::PreviewDtype;
 /// Bytes before the payload; a multiple of 16, so that the payload is aligned for any element.
 pub const HEADER_BYTES: usize = 32;
 
-const MAGIC: [u8; 2] = *b"SD";
-const FLAG_LAST: u16 = 1;
+pub(crate) const MAGIC: [u8; 2] = *b"SD";
+pub(crate) const FLAG_LAST: u16 = 1;
 
 /// What a binary frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

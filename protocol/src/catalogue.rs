@@ -17,9 +17,35 @@ pub struct Catalogue {
     /// Models; the first is the default.
     pub models: Vec<ModelEntry>,
     /// Values of `scheduler`.
-    pub schedulers: Vec<NamedEntry>,
+    pub schedulers: Vec<SchedulerEntry>,
     /// Values of `sigmas`.
     pub sigmas: Vec<NamedEntry>,
+    /// Values of `name` in `loras`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<String>,
+    /// Names that stand for textual-inversion embeddings in a prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<String>,
+}
+
+impl Catalogue {
+    /// The spacings of sigmas that go with a scheduler; none when there is no such scheduler.
+    pub fn sigmas_of(&self, scheduler: &str) -> impl Iterator<Item = &NamedEntry> {
+        let entry = self.schedulers.iter().find(|entry| entry.name == scheduler);
+        self.sigmas.iter().filter(move |sigmas| entry.is_some_and(|entry| entry.sigmas.contains(&sigmas.name)))
+    }
+}
+
+/// A sampler, and the spacings of sigmas that it can walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchedulerEntry {
+    /// The value of the request field.
+    pub name: String,
+    /// What a person reads in a menu.
+    pub label: String,
+    /// Names from [`Catalogue::sigmas`] that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sigmas: Vec<String>,
 }
 
 /// One model of the catalogue.

@@ -24,6 +24,14 @@ pub enum ErrorCode {
     JobNotFound,
     /// The job has no image of that index.
     ImageNotFound,
+    /// A picture that a client sent is none, or is damaged.
+    ImageInvalid,
+    /// No upload of that id, or it was pushed out by newer ones.
+    UploadNotFound,
+    /// The uploads that waiting jobs hold leave no room; try again after `Retry-After`.
+    UploadsFull,
+    /// One socket sends as many uploads at once as it may.
+    TooManyUploads,
     /// The id belongs to a job with a different request.
     IdConflict,
     /// The queue has no room; try again after `Retry-After`.

@@ -18,6 +18,15 @@ pub enum Event {
         /// Jobs that the engine takes before this one.
         position: u32,
     },
+    /// The engine took it, and the weights of its model are being fetched. Ephemeral.
+    ModelLoading {
+        /// Name of the model.
+        model: String,
+        /// Of all its files.
+        done_bytes: u64,
+        /// Of all its files.
+        total_bytes: u64,
+    },
     /// The engine took it. Durable.
     Started {
         /// Denoising steps that will follow.
@@ -63,6 +72,7 @@ impl Event {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Queued { .. } => "queued",
+            Self::ModelLoading { .. } => "model_loading",
             Self::Started { .. } => "started",
             Self::Progress { .. } => "progress",
             Self::Image { .. } => "image",

@@ -8,6 +8,7 @@ use crate::error::{ErrorBody, ErrorCode};
 use crate::event::EventFrame;
 use crate::job::{JobId, JobRequest, JobView, PreviewOptions};
 use crate::limits::Limits;
+use crate::upload::UploadView;
 
 /// Client → server. `J` is the job of a `submit`: [`JobRequest`] where frames are written, a JSON [`Value`]
 /// where they are read, so that a faulty job is answered under its `tag` and not as a faulty frame.
@@ -50,6 +51,14 @@ pub enum ClientFrame<J = JobRequest> {
         /// Name of the job.
         job: JobId,
     },
+    /// Announces a picture, whose chunks ([`crate::UploadChunk`]) follow in order; answered by exactly one `uploaded`
+    /// or `upload_rejected` with the same tag.
+    Upload {
+        /// Chosen by the client, among its uploads under way.
+        tag: u32,
+        /// Bytes of the whole file.
+        bytes: u64,
+    },
 }
 
 impl ClientFrame<Value> {
@@ -59,7 +68,7 @@ impl ClientFrame<Value> {
     /// `malformed_json` for what is no JSON, `unknown_frame` for an unknown `type`, `invalid_request` for a
     /// known type with wrong fields.
     pub fn from_json(text: &str) -> Result<Self, ErrorBody> {
-        const TYPES: [&str; 5] = ["hello", "submit", "cancel", "attach", "detach"];
+        const TYPES: [&str; 6] = ["hello", "submit", "cancel", "attach", "detach", "upload"];
         let value: Value = serde_json::from_str(text).map_err(|fault| {
             ErrorBody::new(ErrorCode::MalformedJson, format!("a text frame is one JSON object: {fault}"))
         })?;
@@ -122,6 +131,20 @@ pub enum SessionFrame {
         /// How its preview latents become pictures.
         preview: PreviewBasis,
     },
+    /// Answer to the last chunk of an upload.
+    Uploaded {
+        /// The client's tag.
+        tag: u32,
+        /// What was stored; its id is what `image` and `mask` of a job name.
+        upload: UploadView,
+    },
+    /// Answer to an upload that failed, as soon as it did; chunks of it that are still on their way are passed over.
+    UploadRejected {
+        /// The client's tag.
+        tag: u32,
+        /// Why, and what would be right.
+        error: ErrorBody,
+    },
     /// A frame that could not be honoured; the connection lives on.
     Error {
         /// Why, and what would be right.
@@ -159,12 +182,11 @@ impl ServerFrame {
         let kind = value.get("type").and_then(Value::as_str).ok_or_else(|| malformed(&"a frame has a \"type\""))?;
         let invalid = |fault: serde_json::Error| ErrorBody::new(ErrorCode::InvalidRequest, fault.to_string());
         match kind {
-            "welcome" | "accepted" | "rejected" | "attached" | "error" => {
+            "welcome" | "accepted" | "rejected" | "attached" | "uploaded" | "upload_rejected" | "error" => {
                 serde_json::from_value(value).map(|frame| Some(Self::Session(frame))).map_err(invalid)
             }
-            "queued" | "started" | "progress" | "image" | "succeeded" | "failed" | "canceled" | "reset" => {
-                serde_json::from_value(value).map(|frame| Some(Self::Event(frame))).map_err(invalid)
-            }
+            "queued" | "model_loading" | "started" | "progress" | "image" | "succeeded" | "failed" | "canceled"
+            | "reset" => serde_json::from_value(value).map(|frame| Some(Self::Event(frame))).map_err(invalid),
             _ => Ok(None),
         }
     }

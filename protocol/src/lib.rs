@@ -9,6 +9,7 @@
 //! | [`event`] | `Event`, the numbered log of a job, with its ephemeral `progress` |
 //! | [`frame`] | `ClientFrame`, `ServerFrame`: the text frames of the WebSocket |
 //! | [`binary`] | the 32-byte header of binary frames and the latent preview behind it |
+//! | [`upload`] | pictures that clients bring: the chunks that carry one, and what the worker says of it |
 //! | [`catalogue`] | models, schedulers, sigma spacings and preview bases, as data |
 //! | [`error`] | `ErrorBody`: a code, a sentence, details |
 //! | [`limits`] | every bound, as a constant and as the `limits` object of `welcome` |
@@ -26,16 +27,19 @@ pub mod event;
 pub mod frame;
 pub mod job;
 pub mod limits;
+pub mod upload;
 
 pub use binary::{Element, FrameHeader, FrameKind, PreviewFrame};
-pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, NamedEntry, PreviewBasis};
+pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, NamedEntry, PreviewBasis, SchedulerEntry};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};
 pub use event::{Event, EventFrame};
 pub use frame::{ClientFrame, ServerFrame, SessionFrame};
 pub use job::{
-    ImageView, JobId, JobList, JobRequest, JobState, JobView, PreviewDtype, PreviewMode, PreviewOptions, Timings,
+    ImageView, InpaintArea, InpaintFill, InpaintRequest, JobId, JobList, JobRequest, JobState, JobView, LoraRequest,
+    OutpaintRequest, PreviewDtype, PreviewMode, PreviewOptions, RefinerRequest, ResizeMode, Rng, Timings,
 };
 pub use limits::Limits;
+pub use upload::{UploadChunk, UploadView};
 
 /// Version of the wire; the first field of `welcome` and the third byte of every binary frame.
 pub const PROTOCOL_VERSION: u8 = 1;

@@ -6,6 +6,16 @@ use serde::{Deserialize, Serialize};
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Largest binary frame from a client, in bytes.
 pub const BINARY_BYTES_MAX: usize = 64 << 10;
+/// Largest picture that a client may bring, in bytes of its file.
+pub const INPUT_BYTES_MAX: usize = 32 << 20;
+/// Most pixels of a picture that a client brings.
+pub const INPUT_PIXELS_MAX: u64 = 32 << 20;
+/// Uploads that the worker keeps, in bytes; those longest out of use leave first.
+pub const UPLOADS_BYTES_MAX: u64 = 1 << 30;
+/// Uploads that may be under way on one socket.
+pub const UPLOADS_PER_SOCKET_MAX: usize = 4;
+/// Time that an HTTP upload may stand still, in milliseconds.
+pub const UPLOAD_IDLE_MS: u64 = 30_000;
 /// Jobs that may wait for the engine before a submit is answered with `queue_full`.
 pub const QUEUE_JOBS_MAX: usize = 64;
 /// Jobs that one socket may follow at the same time.
@@ -30,6 +40,18 @@ pub const JOB_PIXELS_MAX: u64 = 8 << 20;
 pub const STEPS_MAX: u32 = 150;
 /// Largest guidance scale; 1 means no guidance.
 pub const GUIDANCE_SCALE_MAX: f32 = 50.0;
+/// Most layers of a text encoder that may be left out.
+pub const CLIP_SKIP_MAX: u32 = 11;
+/// Most LoRAs of one job.
+pub const LORAS_MAX: usize = 16;
+/// Largest weight of a LoRA, up and down.
+pub const LORA_WEIGHT_MAX: f32 = 10.0;
+/// Largest size or crop that SDXL may be told, in px.
+pub const MICRO_PX_MAX: u32 = 16_384;
+/// Most softening of a mask's border, in px.
+pub const MASK_BLUR_PX_MAX: u32 = 256;
+/// Most px around the masked part that are drawn with it.
+pub const INPAINT_PADDING_PX_MAX: u32 = 1024;
 /// Most images of one job.
 pub const BATCH_SIZE_MAX: u32 = 8;
 /// Longest job id, in characters of `[A-Za-z0-9_-]`.

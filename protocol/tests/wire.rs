@@ -8,10 +8,12 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use sd_protocol::binary::{HEADER_BYTES, PreviewPosition};
+use sd_protocol::limits::BINARY_BYTES_MAX;
 use sd_protocol::{
-    Catalogue, ClientFrame, ErrorBody, ErrorCode, ErrorDetail, Event, EventFrame, FrameHeader, ImageView, JobId,
-    JobRequest, JobState, JobView, Limits, ModelDefaults, ModelEntry, NamedEntry, PreviewBasis, PreviewDtype,
-    PreviewFrame, PreviewMode, PreviewOptions, ServerFrame, SessionFrame, Timings,
+    Catalogue, ClientFrame, ErrorBody, ErrorCode, ErrorDetail, Event, EventFrame, FrameHeader, ImageView, InpaintArea,
+    InpaintFill, InpaintRequest, JobId, JobRequest, JobState, JobView, Limits, LoraRequest, ModelDefaults, ModelEntry,
+    NamedEntry, OutpaintRequest, PreviewBasis, PreviewDtype, PreviewFrame, PreviewMode, PreviewOptions, RefinerRequest,
+    ResizeMode, Rng, SchedulerEntry, ServerFrame, SessionFrame, Timings, UploadChunk, UploadView,
 };
 use serde_json::{Value, json};
 
@@ -39,6 +41,32 @@ fn request() -> JobRequest {
         sigmas: Some("karras".into()),
         eta: Some(0.5),
         preview: Some(PreviewOptions { mode: PreviewMode::Latent, every: 2, dtype: PreviewDtype::U8 }),
+        ..JobRequest::default()
+    }
+}
+
+/// Every field that there is.
+fn whole_request() -> JobRequest {
+    JobRequest {
+        rng: Some(Rng::Philox),
+        guidance_rescale: Some(0.5),
+        guidance_interval: Some([0.0, 0.75]),
+        clip_skip: Some(1),
+        loras: Some(vec![LoraRequest { name: "ink".into(), weight: 0.5 }]),
+        original_size: Some([1024, 768]),
+        crops_coords_top_left: Some([0, 8]),
+        target_size: Some([192, 256]),
+        aesthetic_score: Some(6.0),
+        negative_aesthetic_score: Some(2.5),
+        refiner: Some(RefinerRequest { model: "refiner".into(), switch_at: 0.75 }),
+        image: Some("5a".repeat(32)),
+        strength: Some(0.75),
+        resize: Some(ResizeMode::Fit),
+        mask: Some("a5".repeat(32)),
+        mask_blur: Some(4),
+        inpaint: Some(InpaintRequest { area: InpaintArea::Masked, padding: 32, fill: InpaintFill::Noise }),
+        outpaint: Some(OutpaintRequest { left: 64, top: 0, right: 0, bottom: 8 }),
+        ..request()
     }
 }
 
@@ -82,6 +110,10 @@ fn view() -> JobView {
     }
 }
 
+fn upload() -> UploadView {
+    UploadView { id: "0f".repeat(32), bytes: 70_000, width: 640, height: 480 }
+}
+
 fn basis() -> PreviewBasis {
     PreviewBasis { rows: vec![[0.5, 0.25, 0.0], [0.0, -0.5, 1.0], [0.125; 3], [0.0; 3]], bias: [0.5; 3] }
 }
@@ -91,9 +123,11 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
     vec![
         ("hello", ClientFrame::Hello { client: "golden/1".into(), features: vec![] }),
         ("submit", ClientFrame::Submit { tag: 7, job: request() }),
+        ("submit_whole", ClientFrame::Submit { tag: 7, job: whole_request() }),
         ("cancel", ClientFrame::Cancel { job: job_id() }),
         ("attach", ClientFrame::Attach { job: job_id(), after: 3, preview }),
         ("detach", ClientFrame::Detach { job: job_id() }),
+        ("upload", ClientFrame::Upload { tag: 3, bytes: 70_000 }),
     ]
 }
 
@@ -115,30 +149,48 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         preview: basis(),
         examples: vec!["a blue house".into()],
     };
+    let scheduler = |sigmas: &[&str]| SchedulerEntry {
+        name: "euler".into(),
+        label: "Euler".into(),
+        sigmas: sigmas.iter().map(|&sigmas| sigmas.to_owned()).collect(),
+    };
     let catalogue = Catalogue {
         models: vec![model],
-        schedulers: vec![named("euler", "Euler")],
+        schedulers: vec![scheduler(&[])],
         sigmas: vec![named("default", "Default")],
+        loras: Vec::new(),
+        embeddings: Vec::new(),
+    };
+    let whole_catalogue = Catalogue {
+        schedulers: vec![scheduler(&["default"])],
+        loras: vec!["ink".into()],
+        embeddings: vec!["my-cat".into()],
+        ..catalogue.clone()
+    };
+    let welcome = |catalogue| SessionFrame::Welcome {
+        protocol: 1,
+        server: "sd-worker/golden".into(),
+        limits: Limits::default(),
+        catalogue,
+        features: vec![],
     };
     let session = ServerFrame::Session;
     let event = |seq, event| ServerFrame::Event(EventFrame { job: job_id(), seq, event });
     vec![
-        (
-            "welcome",
-            session(SessionFrame::Welcome {
-                protocol: 1,
-                server: "sd-worker/golden".into(),
-                limits: Limits::default(),
-                catalogue,
-                features: vec![],
-            }),
-        ),
+        ("welcome", session(welcome(catalogue))),
+        ("welcome_whole", session(welcome(whole_catalogue))),
         ("accepted", session(SessionFrame::Accepted { tag: 7, handle: 1, job: Box::new(view()), preview: basis() })),
         ("rejected", session(SessionFrame::Rejected { tag: 7, error: error() })),
         ("attached", session(SessionFrame::Attached { handle: 2, job: Box::new(view()), preview: basis() })),
+        ("uploaded", session(SessionFrame::Uploaded { tag: 3, upload: upload() })),
+        ("upload_rejected", session(SessionFrame::UploadRejected { tag: 3, error: error() })),
         ("error", session(SessionFrame::Error { error: error(), job: Some(job_id()) })),
         ("queued", event(Some(1), Event::Queued { position: 3 })),
         ("queued_moved", event(None, Event::Queued { position: 2 })),
+        (
+            "model_loading",
+            event(None, Event::ModelLoading { model: "builtin".into(), done_bytes: 1 << 33, total_bytes: 1 << 34 }),
+        ),
         ("started", event(Some(2), Event::Started { steps: 25 })),
         ("progress", event(None, Event::Progress { step: 5, steps: 25, sigma: 7.5, eta_ms: 800 })),
         ("image", event(Some(3), Event::Image { image: image() })),
@@ -158,6 +210,13 @@ fn previews() -> Vec<(&'static str, PreviewFrame)> {
         ("preview_f16", PreviewFrame::pack(position, 3, 2, &latent, PreviewDtype::F16)),
         ("preview_u8", PreviewFrame::pack(last, 3, 2, &latent, PreviewDtype::U8)),
         ("preview_padded", PreviewFrame::pack(last, 2, 1, &three_channels, PreviewDtype::F16)),
+    ]
+}
+
+fn chunks() -> Vec<(&'static str, UploadChunk<'static>)> {
+    vec![
+        ("upload_chunk", UploadChunk { tag: 0x0102_0304, last: false, payload: b"\x89PNG\r\n" }),
+        ("upload_last_chunk", UploadChunk { tag: 7, last: true, payload: b"IEND" }),
     ]
 }
 
@@ -197,6 +256,11 @@ fn every_frame_has_its_golden_and_every_golden_its_frame() {
         check_golden(&name, &preview.encode(0x0102_0304));
         names.insert(name);
     }
+    for (name, chunk) in chunks() {
+        let name = format!("{name}.bin");
+        check_golden(&name, &chunk.encode());
+        names.insert(name);
+    }
     let on_disk: BTreeSet<_> =
         fs::read_dir(goldens()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(on_disk, names);
@@ -214,6 +278,9 @@ fn what_was_written_is_read_back() {
     }
     for (name, preview) in previews() {
         assert_eq!(PreviewFrame::decode(&preview.encode(0)).unwrap(), preview, "{name}");
+    }
+    for (name, chunk) in chunks() {
+        assert_eq!(UploadChunk::decode(&chunk.encode()), Ok(chunk), "{name}");
     }
 }
 
@@ -269,6 +336,7 @@ proptest! {
         prop_assert!(ClientFrame::from_json(&text).is_err());
         prop_assert!(ServerFrame::from_json(&text).is_err());
         prop_assert!(FrameHeader::decode(&bytes).is_err());
+        prop_assert!(UploadChunk::decode(&bytes).is_err());
     }
 
     #[test]
@@ -298,6 +366,22 @@ proptest! {
         prop_assert_eq!((header.handle, header.step, header.width, header.height), (handle, step, width, height));
         prop_assert!(header.last);
         prop_assert!(PreviewFrame::decode(&frame[..frame.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn a_file_survives_its_chunks(file in prop::collection::vec(any::<u8>(), 0..200_000), tag: u32) {
+        let mut received: Vec<u8> = Vec::new();
+        let mut lasts = Vec::new();
+        for chunk in UploadChunk::split(tag, &file) {
+            let frame = chunk.encode();
+            prop_assert!(frame.len() <= BINARY_BYTES_MAX);
+            let chunk = UploadChunk::decode(&frame).unwrap();
+            prop_assert_eq!(chunk.tag, tag);
+            received.extend(chunk.payload);
+            lasts.push(chunk.last);
+        }
+        prop_assert_eq!(received, file);
+        prop_assert_eq!(lasts.iter().position(|last| *last), Some(lasts.len() - 1));
     }
 
     #[test]

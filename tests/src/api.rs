@@ -50,6 +50,15 @@ impl Api {
         Ok(within(path, request.body(body.into()).send()).await??)
     }
 
+    /// `POST /v1/uploads`.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn upload(&self, content_type: &str, body: impl Into<reqwest::Body>) -> anyhow::Result<Response> {
+        let request = self.client.post(format!("{}/v1/uploads", self.base)).header("content-type", content_type);
+        Ok(within("an answer to an upload", request.body(body).send()).await??)
+    }
+
     /// `DELETE`.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use sd_protocol::{
-    ClientFrame, EventFrame, JobId, JobView, PreviewFrame, PreviewOptions, SUBPROTOCOL, ServerFrame, SessionFrame,
+    ClientFrame, ErrorBody, EventFrame, JobId, JobView, PreviewFrame, PreviewOptions, SUBPROTOCOL, ServerFrame,
+    SessionFrame, UploadChunk, UploadView,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -106,6 +107,33 @@ impl Socket {
     /// When the connection is gone.
     pub async fn send_raw(&mut self, message: Message) -> anyhow::Result<()> {
         Ok(within("room to send", self.stream.send(message)).await??)
+    }
+
+    /// Uploads a file; what the worker says of it, or why it does not take it.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn upload(&mut self, tag: u32, file: &[u8]) -> anyhow::Result<Result<UploadView, ErrorBody>> {
+        self.send(&ClientFrame::Upload { tag, bytes: file.len() as u64 }).await?;
+        for chunk in UploadChunk::split(tag, file) {
+            self.send_raw(Message::binary(chunk.encode())).await?;
+        }
+        self.uploaded(tag).await
+    }
+
+    /// The answer to an upload.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn uploaded(&mut self, tag: u32) -> anyhow::Result<Result<UploadView, ErrorBody>> {
+        self.take("an answer to an upload", |incoming| match incoming {
+            Incoming::Session(SessionFrame::Uploaded { tag: of, upload }) if *of == tag => Some(Ok(upload.clone())),
+            Incoming::Session(SessionFrame::UploadRejected { tag: of, error }) if *of == tag => {
+                Some(Err(error.clone()))
+            }
+            _ => None,
+        })
+        .await
     }
 
     /// The connection below, for bytes that are no frames.

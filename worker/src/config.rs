@@ -8,8 +8,9 @@ use directories::ProjectDirs;
 use sd_protocol::limits;
 use serde::Deserialize;
 
-use crate::models::ModelSource;
+use crate::models::hub::HubSettings;
 use crate::models::source::InvalidSource;
+use crate::models::{ByteSize, ModelSource};
 
 /// Where the worker listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8484";
@@ -36,10 +37,27 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ServeArgs {
-    /// A model: a catalogue name, and a folder in the diffusers layout or a Hugging Face id. May be repeated; the
-    /// first is the default.
-    #[arg(long = "model", value_name = "NAME=PATH_OR_ID", env = "SD_WORKER_MODEL", value_delimiter = ',')]
+    /// A model: a catalogue name, and a folder in the diffusers layout, a `.safetensors` checkpoint or a Hugging Face
+    /// id such as `owner/name@revision`; options follow a `?`. May be repeated; the first is the default.
+    #[arg(long = "model", value_name = "NAME=WHERE[?OPTION=VALUE&…]", env = "SD_WORKER_MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
+    /// A folder of LoRA files (safetensors), which requests name without the ending. May be repeated.
+    #[arg(long = "lora-dir", value_name = "DIR", env = "SD_WORKER_LORA_DIR", value_delimiter = ',')]
+    pub lora_dir: Vec<PathBuf>,
+    /// A folder of textual-inversion embeddings (safetensors), which prompts name without the ending. May be
+    /// repeated.
+    #[arg(long = "embedding-dir", value_name = "DIR", env = "SD_WORKER_EMBEDDING_DIR", value_delimiter = ',')]
+    pub embedding_dir: Vec<PathBuf>,
+    /// Memory that loaded models may fill, such as 8GiB; the least recently used leaves first [default: 60 % of the
+    /// machine's].
+    #[arg(long, value_name = "SIZE", env = "SD_WORKER_MODEL_MEMORY")]
+    pub model_memory: Option<ByteSize>,
+    /// Use what is in the Hugging Face cache, and never the network.
+    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
+    /// A file with an access token for the Hugging Face hub [default: what `HF_TOKEN` or its own login says].
+    #[arg(long, value_name = "FILE", env = "SD_WORKER_HF_TOKEN_FILE")]
+    pub hf_token_file: Option<PathBuf>,
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8484].
     #[arg(long, value_name = "ADDR", env = "SD_WORKER_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -66,6 +84,14 @@ pub struct ServeArgs {
 pub struct Config {
     /// Models besides the built-in one.
     pub models: Vec<ModelSource>,
+    /// Folders of LoRAs.
+    pub lora_folders: Vec<PathBuf>,
+    /// Folders of textual-inversion embeddings.
+    pub embedding_folders: Vec<PathBuf>,
+    /// Memory that loaded models may fill.
+    pub model_memory: ByteSize,
+    /// How the Hugging Face hub is used.
+    pub hub: HubSettings,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Where jobs and pictures are kept.
@@ -104,7 +130,7 @@ pub enum ConfigError {
         /// Why.
         source: toml::de::Error,
     },
-    /// A model is not `NAME=PATH_OR_ID`.
+    /// A model is not `NAME=WHERE`.
     #[error(transparent)]
     Model(#[from] InvalidSource),
     /// The system has no folder for user data.
@@ -145,6 +171,10 @@ impl ServeArgs {
         }
         Ok(Config {
             models: said.model.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+            lora_folders: said.lora_dir,
+            embedding_folders: said.embedding_dir,
+            model_memory: said.model_memory.unwrap_or_else(ByteSize::default_model_memory),
+            hub: HubSettings { token_file: said.hf_token_file, is_offline: said.offline },
             listen: said.listen.unwrap_or_else(|| DEFAULT_LISTEN.parse().expect("the constant is an address")),
             storage,
             queue_jobs,
@@ -154,9 +184,16 @@ impl ServeArgs {
 
     /// What `self` says, and what `file` says where `self` is silent.
     fn or(self, file: Self) -> Self {
-        let first = |said: Vec<String>, written: Vec<String>| if said.is_empty() { written } else { said };
+        fn first<T>(said: Vec<T>, written: Vec<T>) -> Vec<T> {
+            if said.is_empty() { written } else { said }
+        }
         Self {
             model: first(self.model, file.model),
+            lora_dir: first(self.lora_dir, file.lora_dir),
+            embedding_dir: first(self.embedding_dir, file.embedding_dir),
+            model_memory: self.model_memory.or(file.model_memory),
+            offline: self.offline || file.offline,
+            hf_token_file: self.hf_token_file.or(file.hf_token_file),
             listen: self.listen.or(file.listen),
             // A folder on the command line beats `ephemeral` in the file, and the other way round.
             ephemeral: self.ephemeral || (self.data_dir.is_none() && file.ephemeral),

@@ -10,6 +10,7 @@
 //! | [`config`] | flags, environment and TOML → `Config` |
 //! | [`http`] | routes, WebSocket, SSE, the embedded client |
 //! | [`service`] | what every transport can ask |
+//! | [`inputs`] | pictures that clients bring: decoded, fitted, stored |
 //! | [`intake`] | a request → a valid job, every check once |
 //! | [`outlet`] | what happened → protocol frames |
 //! | [`jobs`] | registry, numbered log, store |
@@ -32,6 +33,7 @@ pub mod device;
 pub mod diffusion;
 pub mod engine;
 pub mod http;
+pub mod inputs;
 pub mod intake;
 pub mod jobs;
 pub mod models;
@@ -49,6 +51,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Storage};
 use crate::engine::{Engine, JobQueue};
 use crate::http::App;
+use crate::intake::Offer;
 use crate::jobs::{Registry, Store};
 use crate::models::ModelLoader;
 use crate::service::Service;
@@ -91,10 +94,14 @@ pub async fn run(
     };
     let registry = Arc::new(Registry::new(store)?);
     let queue = JobQueue::new(config.queue_jobs);
-    let models = loader.catalogue().into();
-    let limits = Limits { queue_jobs_max: config.queue_jobs, ..Limits::default() };
-    let engine = Engine::start(loader, Arc::clone(&queue), Arc::clone(&registry)).map_err(RunError::Thread)?;
-    let service = Service::new(registry, queue, models, limits, engine.status());
+    let offer = Arc::new(Offer {
+        models: loader.catalogue().to_vec(),
+        adapters: loader.adapters().clone(),
+        limits: Limits { queue_jobs_max: config.queue_jobs, ..Limits::default() },
+    });
+    let engine = Engine::start(loader, config.model_memory, Arc::clone(&queue), Arc::clone(&registry))
+        .map_err(RunError::Thread)?;
+    let service = Service::new(registry, queue, offer, engine.status());
 
     let closing = CancellationToken::new();
     let sockets = TaskTracker::new();

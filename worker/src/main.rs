@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use sd_worker::config::{Command, CommandLine, Config};
 use sd_worker::device;
-use sd_worker::models::{Library, ModelLoader as _};
+use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader as _};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
-    let library = Library::open(&config.models, device::open()).await?;
+    let library = open_library(&config).await?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
@@ -46,8 +46,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn open_library(config: &Config) -> anyhow::Result<Library> {
+    let adapters = AdapterSet {
+        loras: Adapters::scan(&config.lora_folders)?,
+        embeddings: Adapters::scan(&config.embedding_folders)?,
+    };
+    Ok(Library::open(&config.models, &config.hub, adapters, device::open()).await?)
+}
+
 async fn models(config: &Config) -> anyhow::Result<()> {
-    let library = Library::open(&config.models, device::open()).await?;
+    let library = open_library(config).await?;
     for model in library.catalogue() {
         let info = &model.info;
         println!(

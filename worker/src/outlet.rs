@@ -2,11 +2,12 @@
 
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
-    Catalogue, EventFrame, Limits, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PreviewBasis, PreviewDtype,
-    PreviewFrame, ServerFrame, SessionFrame,
+    Catalogue, EventFrame, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PreviewBasis, PreviewDtype,
+    PreviewFrame, SchedulerEntry, ServerFrame, SessionFrame,
 };
 
-use crate::diffusion::schedulers::{SCHEDULERS, SigmaSpacing};
+use crate::diffusion::schedulers::{self, SCHEDULERS, SigmaSpacing};
+use crate::intake::Offer;
 use crate::jobs::LatentSnapshot;
 use crate::models::CatalogueModel;
 
@@ -14,22 +15,24 @@ use crate::models::CatalogueModel;
 pub const SERVER: &str = concat!("sd-worker/", env!("CARGO_PKG_VERSION"));
 
 /// Everything that may be asked for by name.
-pub fn catalogue(models: &[CatalogueModel]) -> Catalogue {
-    let named = |name: &str, label: &str| NamedEntry { name: name.into(), label: label.into() };
+pub fn catalogue(offer: &Offer) -> Catalogue {
+    let spacing = |(_, name, label): &(_, &str, &str)| NamedEntry { name: (*name).into(), label: (*label).into() };
     Catalogue {
-        models: models.iter().map(model_entry).collect(),
-        schedulers: SCHEDULERS.iter().map(|entry| named(entry.name, entry.label)).collect(),
-        sigmas: SigmaSpacing::ALL.iter().map(|(_, name, label)| named(name, label)).collect(),
+        models: offer.models.iter().map(model_entry).collect(),
+        schedulers: SCHEDULERS.iter().map(scheduler_entry).collect(),
+        sigmas: SigmaSpacing::ALL.iter().map(spacing).collect(),
+        loras: offer.adapters.loras.names().map(str::to_owned).collect(),
+        embeddings: offer.adapters.embeddings.names().map(str::to_owned).collect(),
     }
 }
 
 /// Answer to `hello`.
-pub fn welcome(models: &[CatalogueModel], limits: &Limits) -> SessionFrame {
+pub fn welcome(offer: &Offer) -> SessionFrame {
     SessionFrame::Welcome {
         protocol: PROTOCOL_VERSION,
         server: SERVER.into(),
-        limits: limits.clone(),
-        catalogue: catalogue(models),
+        limits: offer.limits.clone(),
+        catalogue: catalogue(offer),
         features: Vec::new(),
     }
 }
@@ -51,6 +54,14 @@ pub fn previews(snapshot: &LatentSnapshot, dtype: PreviewDtype) -> impl Iterator
         };
         PreviewFrame::pack(position, snapshot.width as u16, snapshot.height as u16, latent, dtype)
     })
+}
+
+fn scheduler_entry(entry: &schedulers::SchedulerEntry) -> SchedulerEntry {
+    SchedulerEntry {
+        name: entry.name.into(),
+        label: entry.label.into(),
+        sigmas: entry.spacings.iter().map(|spacing| spacing.name().into()).collect(),
+    }
 }
 
 fn model_entry(model: &CatalogueModel) -> ModelEntry {

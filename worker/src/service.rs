@@ -1,17 +1,17 @@
-//! What every transport can ask of the worker, whatever bytes it came in: submit, find, list, cancel, forget.
+//! What every transport can ask of the worker, whatever bytes it came in: submit, find, list, cancel, forget, upload.
 //!
 //! HTTP and WebSocket handlers translate to and from these calls and nothing else, so a job behaves the same over
 //! both. Calls that touch the disk run on tokio's blocking threads.
 
 use std::sync::Arc;
 
-use sd_protocol::{ErrorBody, ErrorCode, Event, JobId, JobState, JobView, Limits, PreviewBasis, PreviewOptions};
+use sd_protocol::{ErrorBody, ErrorCode, Event, JobId, JobState, JobView, PreviewBasis, PreviewOptions, UploadView};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::engine::{EngineStatus, Job, JobQueue, ReserveError};
+use crate::intake::Offer;
 use crate::jobs::{AcceptError, Accepted, JobCell, Registry, StoreError};
-use crate::models::CatalogueModel;
 use crate::{intake, outlet};
 
 /// The worker as its transports see it. Clones share it.
@@ -19,8 +19,7 @@ use crate::{intake, outlet};
 pub struct Service {
     registry: Arc<Registry>,
     queue: Arc<JobQueue>,
-    models: Arc<[CatalogueModel]>,
-    limits: Limits,
+    offer: Arc<Offer>,
     engine: watch::Receiver<EngineStatus>,
 }
 
@@ -38,11 +37,10 @@ impl Service {
     pub fn new(
         registry: Arc<Registry>,
         queue: Arc<JobQueue>,
-        models: Arc<[CatalogueModel]>,
-        limits: Limits,
+        offer: Arc<Offer>,
         engine: watch::Receiver<EngineStatus>,
     ) -> Self {
-        Self { registry, queue, models, limits, engine }
+        Self { registry, queue, offer, engine }
     }
 
     /// Checks, stores and queues a job.
@@ -50,10 +48,11 @@ impl Service {
     /// # Errors
     /// `invalid_request`, `id_conflict`, `queue_full`, `shutting_down` or `storage_failed`.
     pub async fn submit(&self, job: Value) -> Result<Submitted, ErrorBody> {
-        let valid = intake::validate(job, &self.models, &self.limits)?;
+        let mut valid = intake::validate(job, &self.offer)?;
         let preview = valid.preview;
         let (registry, queue) = (Arc::clone(&self.registry), Arc::clone(&self.queue));
         let cell = blocking(move || {
+            let picture = valid.lease_picture(registry.store().uploads())?;
             // A repeated submit finds its job even while the queue is full.
             if let Some(cell) = registry.repeated(&valid.job.submitted).map_err(accept_error)? {
                 return Ok(cell);
@@ -64,7 +63,8 @@ impl Service {
                 Accepted::New(cell) => cell,
             };
             tracing::debug!(job = %cell.id(), model = valid.model, "accepted");
-            let job = Job { cell: Arc::clone(&cell), model: valid.model, spec: valid.spec };
+            let job =
+                Job { cell: Arc::clone(&cell), model: valid.model, spec: valid.spec, refiner: valid.refiner, picture };
             if let Err(job) = slot.fill(job) {
                 job.cell.append(Event::Failed { error: shutting_down() });
             }
@@ -154,21 +154,25 @@ impl Service {
         Ok((self.registry.store().image_path(&image.sha256), image.sha256))
     }
 
+    /// Checks and stores a picture for jobs to come.
+    ///
+    /// # Errors
+    /// `image_invalid`, `too_large`, `uploads_full` or `storage_failed`.
+    pub async fn upload(&self, bytes: Vec<u8>) -> Result<UploadView, ErrorBody> {
+        let registry = Arc::clone(&self.registry);
+        blocking(move || registry.store().uploads().put(&bytes).map_err(ErrorBody::from)).await
+    }
+
     /// How the latents of a job become a rough picture.
     pub fn preview_basis(&self, job: &JobView) -> PreviewBasis {
-        let model = self.models.iter().find(|model| Some(&model.name) == job.request.model.as_ref());
+        let model = self.offer.models.iter().find(|model| Some(&model.name) == job.request.model.as_ref());
         // A stored job may name a model that this run of the worker was not given; it has no live previews.
-        outlet::preview_basis(model.unwrap_or(&self.models[0]))
+        outlet::preview_basis(model.unwrap_or(&self.offer.models[0]))
     }
 
-    /// All models; the first is the default.
-    pub fn models(&self) -> &[CatalogueModel] {
-        &self.models
-    }
-
-    /// What is accepted.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// What may be asked for.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
     }
 
     /// What the engine is up to.

@@ -6,6 +6,7 @@
 //! | [`serve`] | `cargo xtask serve`: the client, the worker around it, and the worker running |
 //! | [`mod@test`] | `cargo xtask test`: every check of the repository |
 //! | [`golden`] | `cargo xtask golden`: the reference numbers, made anew with diffusers |
+//! | [`peers`] | `cargo xtask peers`: the same jobs on the worker and on another program |
 //! | [`toolchain`] | a compiler for `wasm32-unknown-unknown`, however this machine can have one |
 //! | [`install`] | Debian packages and Python environments, installed once |
 //! | [`stage`] | numbered stages and the time each took |
@@ -18,6 +19,7 @@
 
 mod golden;
 mod install;
+mod peers;
 mod serve;
 mod stage;
 mod test;
@@ -44,6 +46,8 @@ enum Command {
     Web,
     /// Makes the reference numbers under tests/goldens anew with diffusers.
     Golden,
+    /// Compares pictures with those of another program.
+    Peers(peers::PeersArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -53,5 +57,6 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&shell, &args),
         Command::Web => web::run(&shell),
         Command::Golden => golden::run(&shell),
+        Command::Peers(args) => peers::run(&shell, &args),
     }
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`http`] | the life of a job over plain HTTP |
 //! | [`socket`] | many jobs on one socket, previews, attach |
+//! | [`uploads`] | pictures that clients bring, over both transports |
+//! | [`pictures`] | jobs that start from a picture, with and without a mask |
 //! | [`bad_input`] | every fault gets a code and a sentence, and the next good job works |
 //! | [`determinism`] | a seed is a picture, whatever the transport |
 //! | [`shutdown`] | a stopping worker leaves no reader hanging and no job undecided |
@@ -16,9 +18,11 @@ mod browser;
 mod determinism;
 mod http;
 mod peers;
+mod pictures;
 mod shutdown;
 mod socket;
 mod tidy;
+mod uploads;
 
 use serde_json::{Value, json};
 
@@ -29,7 +33,7 @@ fn quick() -> Value {
 
 /// A job that runs for as long as a test needs something to be running.
 fn long() -> Value {
-    json!({"prompt": "a lighthouse at night", "width": 256, "height": 256, "steps": 150, "seed": 7})
+    json!({"prompt": "a white house in green hills at night", "width": 256, "height": 256, "steps": 150, "seed": 7})
 }
 
 /// `job` with some fields replaced.

@@ -117,7 +117,7 @@ pub(super) fn Choice(field: Field, entries: Signal<Vec<NamedEntry>>) -> impl Int
             name=field.name()
             aria-invalid=move || invalid(app, field)
             aria-describedby=move || described_by(app, field)
-            on:change:target=move |event| app.set(field, event.target().value())
+            on:change:target=move |event| app.choose(field, event.target().value())
         >
             <For each=move || entries.get() key=|entry| entry.name.clone() children=option/>
         </select>

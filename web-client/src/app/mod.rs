@@ -123,6 +123,15 @@ impl App {
         self.draft.update(|draft| draft.set(field, text));
     }
 
+    /// Takes a name of the catalogue, and with it what goes with that name.
+    fn choose(self, field: Field, name: impl Into<String>) {
+        self.session.with_untracked(|session| {
+            if let Some(worker) = session.worker() {
+                self.draft.update(|draft| draft.choose(field, name, &worker.catalogue));
+            }
+        });
+    }
+
     fn text(self, field: Field) -> String {
         self.draft.with(|draft| draft.get(field).to_owned())
     }

@@ -2,7 +2,7 @@
 
 use leptos::html::Details;
 use leptos::prelude::*;
-use sd_protocol::NamedEntry;
+use sd_protocol::{NamedEntry, SchedulerEntry};
 
 use super::field::{Choice, FaultOf, Labelled, Number, Slider};
 use super::icons::{self, icon};
@@ -53,12 +53,13 @@ pub(super) fn Settings() -> impl IntoView {
                 <div class="pair">
                     <Labelled field=Field::Scheduler>
                         <Choice field=Field::Scheduler entries=Signal::derive(move || {
-                            from_worker(app, |worker| worker.catalogue.schedulers.clone())
+                            from_worker(app, |worker| worker.catalogue.schedulers.iter().map(named).collect())
                         })/>
                     </Labelled>
                     <Labelled field=Field::Sigmas>
                         <Choice field=Field::Sigmas entries=Signal::derive(move || {
-                            from_worker(app, |worker| worker.catalogue.sigmas.clone())
+                            let scheduler = app.text(Field::Scheduler);
+                            from_worker(app, |worker| worker.catalogue.sigmas_of(&scheduler).cloned().collect())
                         })/>
                     </Labelled>
                 </div>
@@ -203,6 +204,10 @@ impl Shape {
 
 fn from_worker<T>(app: App, read: impl FnOnce(&Worker) -> Vec<T>) -> Vec<T> {
     app.session.with(|session| session.worker().map(read).unwrap_or_default())
+}
+
+fn named(scheduler: &SchedulerEntry) -> NamedEntry {
+    NamedEntry { name: scheduler.name.clone(), label: scheduler.label.clone() }
 }
 
 fn steps_max(app: App) -> f32 {

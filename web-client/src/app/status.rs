@@ -27,6 +27,9 @@ pub(super) fn sentence(session: &Session, host: &str) -> String {
 
 fn of_job(job: &Job, loading: bool) -> String {
     let progress = job.progress;
+    if let (Phase::Known(JobState::Queued), Some(percent)) = (job.phase, job.loading_percent) {
+        return strings::loading(percent);
+    }
     match job.phase {
         Phase::Submitting { .. } => strings::STATUS_SENDING.into(),
         Phase::Remembered { .. } => strings::STATUS_LOOKING.into(),

@@ -79,6 +79,10 @@ pub(super) fn no_worker(host: &str) -> String {
     format!("No worker answers at {host}. This page connects by itself as soon as one does.")
 }
 
+pub(super) fn loading(percent: u64) -> String {
+    format!("Fetching the model: {percent} %.")
+}
+
 pub(super) fn waiting(before: u32) -> String {
     match before {
         1 => "Waiting: one picture before this one.".to_owned(),

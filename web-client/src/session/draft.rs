@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use sd_protocol::{Catalogue, JobRequest, ModelEntry, NamedEntry};
+use sd_protocol::{Catalogue, JobRequest, ModelEntry};
 use serde::{Deserialize, Serialize};
 
 /// A field of the form.
@@ -117,14 +117,28 @@ impl Draft {
         chosen.or(catalogue.models.first())
     }
 
+    /// Writes the name of something in the catalogue. Another model brings its own defaults; what does not go with
+    /// another scheduler gives way.
+    pub fn choose(&mut self, field: Field, name: impl Into<String>, catalogue: &Catalogue) {
+        self.set(field, name);
+        if let (Field::Model, Some(model)) = (field, self.model(catalogue)) {
+            for (field, default) in defaults(model) {
+                self.set(field, default);
+            }
+        }
+        self.settle(catalogue);
+    }
+
     /// Fills in what is empty, and what names something that this worker does not have.
     pub fn settle(&mut self, catalogue: &Catalogue) {
         let Some(model) = self.model(catalogue) else { return };
         let same_model = self.get(Field::Model) == model.name;
-        let has = |entries: &[NamedEntry], name: &str| entries.iter().any(|entry| entry.name == name);
         let stale = |draft: &Self, field| match field {
-            Field::Scheduler => !has(&catalogue.schedulers, draft.get(field)),
-            Field::Sigmas => !has(&catalogue.sigmas, draft.get(field)),
+            Field::Scheduler => !catalogue.schedulers.iter().any(|entry| entry.name == draft.get(field)),
+            // The spacing of another model or scheduler may not go with this one.
+            Field::Sigmas => {
+                !catalogue.sigmas_of(draft.get(Field::Scheduler)).any(|entry| entry.name == draft.get(field))
+            }
             _ => draft.get(field).is_empty(),
         };
         for (field, default) in defaults(model) {
@@ -233,7 +247,7 @@ fn defaults(model: &ModelEntry) -> [(Field, String); 7] {
 
 #[cfg(test)]
 mod tests {
-    use sd_protocol::{ModelDefaults, PreviewBasis};
+    use sd_protocol::{ModelDefaults, NamedEntry, PreviewBasis, SchedulerEntry};
 
     use super::*;
 
@@ -254,11 +268,18 @@ mod tests {
             preview: PreviewBasis { rows: Vec::new(), bias: [0.0; 3] },
             examples: Vec::new(),
         };
-        let entry = |name: &str| NamedEntry { name: name.into(), label: name.into() };
+        let spacing = |name: &str| NamedEntry { name: name.into(), label: name.into() };
+        let scheduler = |name: &str, sigmas: &[&str]| SchedulerEntry {
+            name: name.into(),
+            label: name.into(),
+            sigmas: sigmas.iter().map(|&sigmas| sigmas.to_owned()).collect(),
+        };
         Catalogue {
             models: vec![model("small", 256), model("large", 1024)],
-            schedulers: vec![entry("euler"), entry("ddim")],
-            sigmas: vec![entry("default")],
+            schedulers: vec![scheduler("euler", &["default", "karras"]), scheduler("ddim", &["default"])],
+            sigmas: vec![spacing("default"), spacing("karras")],
+            loras: Vec::new(),
+            embeddings: Vec::new(),
         }
     }
 
@@ -293,6 +314,18 @@ mod tests {
         draft.set(Field::Model, "removed");
         draft.settle(&catalogue());
         assert_eq!((draft.get(Field::Model), draft.get(Field::Steps)), ("small", "25"));
+    }
+
+    #[test]
+    fn a_choice_brings_what_goes_with_it() {
+        let mut draft = Draft::default();
+        draft.settle(&catalogue());
+        draft.choose(Field::Sigmas, "karras", &catalogue());
+        assert_eq!(draft.get(Field::Sigmas), "karras");
+        draft.choose(Field::Scheduler, "ddim", &catalogue());
+        assert_eq!((draft.get(Field::Scheduler), draft.get(Field::Sigmas)), ("ddim", "default"));
+        draft.choose(Field::Model, "large", &catalogue());
+        assert_eq!((draft.get(Field::Width), draft.get(Field::Scheduler)), ("1024", "euler"));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Job {
     pub phase: Phase,
     /// Jobs that the engine takes before this one, while it is queued.
     pub queue_position: u32,
+    /// How much of its model has been fetched, in percent, while that is under way.
+    pub loading_percent: Option<u64>,
     /// Where the engine stands with it.
     pub progress: Progress,
     /// Finished pictures, in the order of the batch.
@@ -68,6 +70,7 @@ impl Job {
             request,
             phase,
             queue_position: 0,
+            loading_percent: None,
             progress: Progress::default(),
             images: Vec::new(),
             timings: None,
@@ -138,7 +141,11 @@ impl Job {
                 self.phase = Phase::Known(JobState::Queued);
                 self.queue_position = position;
             }
+            Event::ModelLoading { done_bytes, total_bytes, .. } => {
+                self.loading_percent = done_bytes.saturating_mul(100).checked_div(total_bytes);
+            }
             Event::Started { steps } => {
+                self.loading_percent = None;
                 self.phase = Phase::Known(JobState::Running);
                 self.progress = Progress { step: 0, steps, eta_ms: None };
             }

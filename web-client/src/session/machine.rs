@@ -309,6 +309,8 @@ impl Session {
                     self.remember();
                 }
             }
+            // This client brings no pictures yet.
+            SessionFrame::Uploaded { .. } | SessionFrame::UploadRejected { .. } => {}
             SessionFrame::Error { error, job: Some(id) } => self.job_error(&id, error),
             SessionFrame::Error { error, job: None } => self.rejection = Some(error),
         }

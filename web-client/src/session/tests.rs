@@ -69,7 +69,13 @@ fn happen(session: &mut Session, job: &str, seq: impl Into<Option<u64>>, event: 
 
 fn welcome(session: &mut Session) {
     session.opened();
-    let catalogue = Catalogue { models: Vec::new(), schedulers: Vec::new(), sigmas: Vec::new() };
+    let catalogue = Catalogue {
+        models: Vec::new(),
+        schedulers: Vec::new(),
+        sigmas: Vec::new(),
+        loras: Vec::new(),
+        embeddings: Vec::new(),
+    };
     let server = "sd-worker test".to_owned();
     receive(
         session,

@@ -1,6 +1,10 @@
 use std::io::Write as _;
 
-use super::{ConfigError, ServeArgs, Storage};
+use clap::Parser as _;
+
+use super::{Command, CommandLine, ConfigError, ServeArgs, Storage};
+use crate::models::ByteSize;
+use crate::models::hub::HubSettings;
 
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -23,6 +27,24 @@ fn flags_beat_the_file_and_the_file_beats_the_defaults() {
     assert_eq!(config.storage, Storage::Folder("d".into()));
     let config = ServeArgs::default().resolve().unwrap();
     assert_eq!((config.listen.to_string().as_str(), config.queue_jobs), (super::DEFAULT_LISTEN, 64));
+}
+
+#[test]
+fn the_hub_and_the_memory_are_the_operators() {
+    let written = file("model-memory = \"2GiB\"\noffline = true\nhf-token-file = \"/secret\"\n");
+    let said = ServeArgs { config: Some(written.path().into()), ..ServeArgs::default() };
+    let config = said.clone().resolve().unwrap();
+    assert_eq!(config.model_memory, ByteSize(2 << 30));
+    assert_eq!(config.hub, HubSettings { token_file: Some("/secret".into()), is_offline: true });
+    let config = ServeArgs { model_memory: Some(ByteSize(7)), ..said }.resolve().unwrap();
+    assert_eq!(config.model_memory, ByteSize(7));
+    let arguments = ["sd-worker", "serve", "--offline", "--model-memory", "1.5GB"];
+    let Command::Serve(said) = CommandLine::parse_from(arguments).command else { panic!("serve was asked for") };
+    assert_eq!((said.offline, said.model_memory), (true, Some(ByteSize(1_500_000_000))));
+    assert!(CommandLine::try_parse_from(["sd-worker", "serve", "--model-memory", "lots"]).is_err());
+    let faulty = file("model-memory = \"lots\"");
+    let said = ServeArgs { config: Some(faulty.path().into()), ..ServeArgs::default() };
+    assert!(matches!(said.resolve(), Err(ConfigError::Parse { .. })));
 }
 
 #[test]

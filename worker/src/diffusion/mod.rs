@@ -2,13 +2,17 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`pipeline`] | the contract with everything outside: spec, observer, outcome, model info |
+//! | [`pipeline`] [`spec`] | the contract with everything outside: observer, outcome, model info; what to draw |
 //! | [`cancel`] | the token that is read between blocks of the network |
 //! | [`families`] | one file per kind of model: how a model folder becomes a [`Pipeline`] |
 //! | [`schedulers`] | one file per sampler, table `SCHEDULERS`; sigma spacings |
 //! | [`denoise`] [`guidance`] | the loop from noise to a clean latent, and what steers it |
-//! | [`noise`] | torch's CPU generator, so that a seed means the same everywhere |
-//! | [`prompt`] [`pixels`] | from text to tokens, from the decoder's numbers to bytes |
+//! | [`noise`] | torch's generators, so that a seed means the same everywhere |
+//! | [`prompt`] | from text to chunks of weighted tokens |
+//! | [`embeddings`] | textual inversion: words that stand for vectors |
+//! | [`lora`] | low-rank adapters: files of many dialects, as patches of layers |
+//! | [`pixels`] | from the decoder's numbers to bytes; resizing and blurring |
+//! | [`inpaint`] | what of a picture is drawn anew, and how it comes back into the picture |
 //! | [`nn`] | the networks: CLIP text encoder, UNet2DCondition, AutoencoderKL |
 //! | [`ops`] | the operations that the networks are written over, channels last |
 //! | [`weights`] | model files: header check, mmap, tensors by name |
@@ -20,8 +24,11 @@
 
 pub mod cancel;
 pub mod denoise;
+pub mod embeddings;
 pub mod families;
 pub mod guidance;
+pub mod inpaint;
+pub mod lora;
 pub mod nn;
 pub mod noise;
 pub mod ops;
@@ -29,9 +36,9 @@ pub mod pipeline;
 pub mod pixels;
 pub mod prompt;
 pub mod schedulers;
+pub mod spec;
 pub mod weights;
 
 pub use cancel::CancelToken;
-pub use pipeline::{
-    Finished, GenerateError, GenerationSpec, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView,
-};
+pub use pipeline::{Finished, GenerateError, HandedOver, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView};
+pub use spec::{GenerationSpec, GuidanceSpec, ImageStart, LoraChoice, MaskSpec, MicroConditioning, Start};

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use candle_core::Tensor;
+
 use super::cancel::CancelToken;
 use super::schedulers::{ScheduleError, SchedulerEntry, SigmaSpacing};
+use super::spec::GenerationSpec;
+use super::weights::LoadError;
 
 /// A loaded model that draws.
 pub trait Pipeline {
@@ -44,40 +48,28 @@ pub struct StepView<'a> {
     pub denoised: &'a dyn Fn() -> Result<Vec<f32>, GenerateError>,
 }
 
-/// What to draw. Every value is within the model's bounds.
-#[derive(Clone, Debug)]
-pub struct GenerationSpec {
-    /// What to draw.
-    pub prompt: String,
-    /// What guidance pushes away from.
-    pub negative_prompt: String,
-    /// px, a multiple of [`ModelInfo::latent_scale`].
-    pub width: u32,
-    /// px, a multiple of [`ModelInfo::latent_scale`].
-    pub height: u32,
-    /// Steps asked for; at least 1.
-    pub steps: u32,
-    /// Classifier-free guidance; at most 1 means one evaluation a step.
-    pub guidance_scale: f64,
-    /// Image *n* of the batch draws its noise from `seed + n`.
-    pub seed: u64,
-    /// Images; at least 1.
-    pub batch_size: u32,
-    /// A row of `SCHEDULERS`.
-    pub scheduler: &'static SchedulerEntry,
-    /// Spacing of the sigmas.
-    pub sigmas: SigmaSpacing,
-    /// DDIM's η.
-    pub eta: f64,
-}
-
 /// How a generation ended.
 #[derive(Debug)]
 pub enum Outcome {
     /// With pictures.
     Finished(Finished),
+    /// With latents for the model that goes on.
+    HandedOver(HandedOver),
     /// The token was set.
     Canceled,
+}
+
+/// What a walk leaves that ends before its last step.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// `[batch, h, w, channels]` f32, with the noise that is left.
+    pub latents: Tensor,
+    /// As in [`Finished`].
+    pub warnings: Vec<String>,
+    /// Text encoder.
+    pub encode_time: Duration,
+    /// All denoising steps.
+    pub denoise_time: Duration,
 }
 
 /// What a finished generation leaves.
@@ -118,6 +110,12 @@ pub enum GenerateError {
     /// The scheduler has no such walk.
     #[error("the steps cannot be scheduled")]
     Schedule(#[from] ScheduleError),
+    /// A LoRA cannot be read or does not fit the model.
+    #[error("a LoRA cannot be used with this model")]
+    Lora(#[source] Box<LoadError>),
+    /// There is no way from a picture to latents.
+    #[error("this model cannot start from a picture: its VAE has no encoder")]
+    NoEncoder,
     /// The network produced NaN or infinity.
     #[error("the network produced numbers that are not finite")]
     NotFinite,
@@ -144,10 +142,22 @@ pub struct ModelInfo {
     pub latent_channels: usize,
     /// Pixels along one side of a latent cell.
     pub latent_scale: u32,
+    /// Latents of the network are those of the VAE times this.
+    pub scaling_factor: f64,
+    /// Most layers of the text encoder that can be left out.
+    pub clip_skip_max: usize,
     /// Rows of the linear map from latent to display RGB in `[0, 1]`, one per channel.
     pub preview_rows: Vec<[f32; 3]>,
     /// RGB of the zero latent.
     pub preview_bias: [f32; 3],
     /// Prompts that show what the model can draw.
     pub examples: Vec<String>,
+}
+
+impl ModelInfo {
+    /// Whether the latents of one model mean the same to the other.
+    pub fn shares_latents(&self, other: &Self) -> bool {
+        (self.latent_channels, self.latent_scale, self.scaling_factor)
+            == (other.latent_channels, other.latent_scale, other.scaling_factor)
+    }
 }

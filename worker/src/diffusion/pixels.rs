@@ -1,7 +1,19 @@
-//! From what the VAE decodes to the bytes of a picture.
+//! From what the VAE decodes to the bytes of a picture, and pictures as rectangles of bytes.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`raster`] | pixels in rows: cut, paste, extend; brightness |
+//! | [`resample`] | other sizes, as Pillow's Lanczos |
+//! | [`blur`] | Pillow's Gaussian blur of masks |
 
-use candle_core::{IndexOp, Tensor};
+pub mod blur;
+pub mod raster;
+pub mod resample;
 
+use candle_core::{Device, IndexOp, Tensor};
+
+pub use self::raster::{Mask, Raster, Rect, Rgb, Sides};
+pub use self::resample::Resize;
 use super::pipeline::{GenerateError, Picture};
 
 /// The pictures of `decoded`, `[batch, height, width, 3]` with black at −1 and white at 1 (diffusers'
@@ -18,6 +30,16 @@ pub fn pictures_from_decoded(decoded: &Tensor) -> Result<Vec<Picture>, GenerateE
             Ok(Picture { width: width as u32, height: height as u32, rgb })
         })
         .collect()
+}
+
+/// What the VAE encodes: `[1, height, width, 3]` f32 with black at −1 and white at 1 (diffusers'
+/// `VaeImageProcessor.preprocess`).
+///
+/// # Errors
+/// When memory runs out.
+pub fn tensor_from_picture(picture: &Rgb, device: &Device) -> candle_core::Result<Tensor> {
+    let values: Vec<f32> = picture.values().iter().map(|&value| 2.0 * (f32::from(value) / 255.0) - 1.0).collect();
+    Tensor::from_vec(values, (1, picture.height() as usize, picture.width() as usize, 3), device)
 }
 
 fn byte(value: f32) -> Option<u8> {

@@ -10,6 +10,7 @@ use sd_protocol::limits::FINISHING_JOBS_MAX;
 use sd_protocol::{ErrorBody, ErrorCode, Event, ImageView, Timings};
 
 use super::reporter::JobReporter;
+use crate::diffusion::inpaint::InpaintPlan;
 use crate::diffusion::{Finished, Picture};
 use crate::jobs::{Registry, StoreError};
 
@@ -20,6 +21,8 @@ pub struct Drawn {
     pub reporter: JobReporter,
     /// What the computation left.
     pub finished: Finished,
+    /// How the pictures go back into the one that they began as, where only a part of it was drawn.
+    pub plan: Option<InpaintPlan>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -44,8 +47,11 @@ pub fn start(registry: Arc<Registry>) -> std::io::Result<(SyncSender<Drawn>, Joi
 }
 
 fn finish_all(registry: &Registry, drawn: &Receiver<Drawn>) {
-    for Drawn { reporter, finished, timings } in drawn {
+    for Drawn { reporter, mut finished, plan, timings } in drawn {
         let job = reporter.cell().id().clone();
+        if let Some(plan) = plan {
+            finished.pictures = finished.pictures.iter().map(|picture| plan.finish(picture)).collect();
+        }
         if let Err(error) = finish(registry, &reporter, &finished, timings) {
             tracing::error!(%job, error = &error as &dyn std::error::Error, "a picture was lost");
             reporter.failed(ErrorBody::new(

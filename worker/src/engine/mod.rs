@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`queue`] | the bounded queue in front of the engine |
 //! | [`thread`] | the loop: take a job, load its model, draw, hand over |
+//! | [`picture`] | the picture that a job starts from |
 //! | [`reporter`] | what the computation says about a job; its drop publishes `failed` |
 //! | [`finisher`] | the thread that encodes and stores pictures while the engine draws the next job |
 //!
@@ -13,10 +14,12 @@
 //! * A job that left the queue reaches a terminal event whatever happens: its [`JobReporter`] sees to it.
 
 pub mod finisher;
+pub mod picture;
 pub mod queue;
 pub mod reporter;
 pub mod thread;
 
+pub use picture::JobPicture;
 pub use queue::{Job, JobQueue, QueueClosed, ReserveError};
 pub use reporter::JobReporter;
 pub use thread::{Engine, EngineStatus};

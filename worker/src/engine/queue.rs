@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use sd_protocol::{Event, JobId};
 
+use super::picture::JobPicture;
 use crate::diffusion::GenerationSpec;
 use crate::jobs::JobCell;
 
@@ -18,6 +19,10 @@ pub struct Job {
     pub model: String,
     /// What is drawn.
     pub spec: GenerationSpec,
+    /// Which model draws the part after [`GenerationSpec::denoising_end`].
+    pub refiner: Option<String>,
+    /// What it starts from; noise where there is none.
+    pub picture: Option<JobPicture>,
 }
 
 /// Jobs that wait, first come, first served.
@@ -111,6 +116,11 @@ impl JobQueue {
         state.closed = true;
         self.arrived.notify_all();
         state.waiting.drain(..).collect()
+    }
+
+    /// Whether no more jobs come.
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
     }
 
     /// Jobs that wait.

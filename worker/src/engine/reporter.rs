@@ -7,6 +7,7 @@ use sd_protocol::{ErrorBody, ErrorCode, Event, Timings};
 
 use crate::diffusion::{GenerationSpec, Observer, StepView};
 use crate::jobs::{JobCell, LatentSnapshot, now_ms};
+use crate::models::LoadProgress;
 
 /// The only voice of a running job. Dropped before a terminal event, it publishes `failed(internal)`.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ impl JobReporter {
     /// The job.
     pub fn cell(&self) -> &JobCell {
         &self.cell
+    }
+
+    /// Publishes how far the weights of `model` have come.
+    pub fn loading(&self, model: &str, so_far: &LoadProgress) {
+        self.cell.update(Event::ModelLoading {
+            model: model.to_owned(),
+            done_bytes: so_far.done_bytes,
+            total_bytes: so_far.total_bytes,
+        });
     }
 
     /// Notes how long the model took to load.

@@ -1,5 +1,6 @@
 //! The engine thread: the one owner of models and tensors.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -12,9 +13,10 @@ use tokio::sync::watch;
 use super::finisher::{self, Drawn};
 use super::queue::{Job, JobQueue};
 use super::reporter::JobReporter;
-use crate::diffusion::{Outcome, Pipeline};
+use crate::diffusion::inpaint::InpaintPlan;
+use crate::diffusion::{Finished, GenerateError, GenerationSpec, Observer, Outcome, Pipeline, Start, StepView};
 use crate::jobs::Registry;
-use crate::models::{LoadError, ModelLoader};
+use crate::models::{ByteSize, LoadProgress, LoadedModels, ModelLoader};
 
 /// What the engine is up to, for `/ready`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +39,22 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the threads; the default model begins to load.
+    /// Starts the threads; the default model begins to load. Models stay loaded as long as
+    /// `model_memory` holds them.
     ///
     /// # Errors
     /// When the system starts no thread.
-    pub fn start(loader: Box<dyn ModelLoader>, queue: Arc<JobQueue>, registry: Arc<Registry>) -> std::io::Result<Self> {
+    pub fn start(
+        loader: Box<dyn ModelLoader>,
+        model_memory: ByteSize,
+        queue: Arc<JobQueue>,
+        registry: Arc<Registry>,
+    ) -> std::io::Result<Self> {
         let (drawn, finisher) = finisher::start(registry)?;
         let (status_sender, status) = watch::channel(EngineStatus::Loading);
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
-            EngineThread { loader, drawn, status: status_sender, loaded: None }.run(&queue);
+            let models = LoadedModels::new(model_memory);
+            EngineThread { loader, drawn, status: status_sender, models }.run(&queue);
         })?;
         Ok(Self { status, threads: [engine, finisher] })
     }
@@ -69,18 +78,17 @@ struct EngineThread {
     loader: Box<dyn ModelLoader>,
     drawn: SyncSender<Drawn>,
     status: watch::Sender<EngineStatus>,
-    loaded: Option<Loaded>,
-}
-
-struct Loaded {
-    name: String,
-    pipeline: Box<dyn Pipeline>,
+    models: LoadedModels,
 }
 
 impl EngineThread {
     fn run(mut self, queue: &JobQueue) {
         let default = self.loader.catalogue()[0].name.clone();
-        let status = match catch_unwind(AssertUnwindSafe(|| self.pipeline(&default).map(|_| ()))) {
+        // A worker that stops does not wait for gigabytes to arrive.
+        let mut progress = |_: &LoadProgress| go_on_unless(queue.is_closed());
+        let loaded =
+            catch_unwind(AssertUnwindSafe(|| self.models.get(&default, self.loader.as_mut(), &mut progress).map(drop)));
+        let status = match loaded {
             Ok(Ok(())) => EngineStatus::Ready,
             Ok(Err(error)) => {
                 tracing::error!(
@@ -107,58 +115,129 @@ impl EngineThread {
         // The reporter moves inside: a panic drops it, and its drop ends the job.
         if catch_unwind(AssertUnwindSafe(|| self.draw(&job, reporter))).is_err() {
             tracing::error!("a job panicked; its model will be loaded anew");
-            self.loaded = None;
+            self.models.forget(&job.model);
         }
     }
 
     fn draw(&mut self, job: &Job, mut reporter: JobReporter) {
+        match self.compute(job, &mut reporter) {
+            Ok(Some(Drawing { finished, plan })) => {
+                let timings = reporter.computed(finished.encode_time, finished.denoise_time, finished.decode_time);
+                // If the finisher is gone, the returned reporter is dropped and ends the job as failed.
+                if self.drawn.send(Drawn { reporter, finished, plan, timings }).is_err() {
+                    tracing::error!("the finisher thread is gone; a picture was lost");
+                }
+            }
+            Ok(None) => reporter.canceled(),
+            Err(error) => reporter.failed(error),
+        }
+    }
+
+    /// The picture that a job starts from, its model, and the model that goes on where that one stops; nothing where the
+    /// job was canceled.
+    fn compute(&mut self, job: &Job, reporter: &mut JobReporter) -> Result<Option<Drawing>, ErrorBody> {
         let cancel = job.cell.cancel_token();
         if cancel.is_canceled() {
-            return reporter.canceled();
+            return Ok(None);
         }
+        let mut spec = job.spec.clone();
+        let size = (spec.width, spec.height);
+        let (mut warnings, mut plan) = (Vec::new(), None);
+        if let Some(picture) = &job.picture {
+            let prepared = picture.prepare(size)?;
+            spec.start = Start::Image(prepared.start);
+            (warnings, plan) = (prepared.warnings, prepared.plan);
+        }
+        let Some(pipeline) = self.pipeline(&job.model, reporter)? else { return Ok(None) };
+        let before = match pipeline.generate(&spec, cancel, reporter).map_err(failed)? {
+            Outcome::Finished(finished) => return Ok(Some(Drawing { finished: after(warnings, finished), plan })),
+            Outcome::Canceled => return Ok(None),
+            Outcome::HandedOver(before) => before,
+        };
+        warnings.extend(before.warnings);
+        let refiner = job.refiner.as_ref().expect("a walk ends early only for a refiner");
+        let spec = GenerationSpec {
+            start: Start::Latents { latents: before.latents, denoising_start: spec.denoising_end },
+            denoising_end: 1.0,
+            // They were made for the other model.
+            loras: Vec::new(),
+            ..spec
+        };
+        let Some(pipeline) = self.pipeline(refiner, reporter)? else { return Ok(None) };
+        match pipeline.generate(&spec, cancel, &mut Continued(reporter)).map_err(failed)? {
+            Outcome::Finished(mut finished) => {
+                finished.encode_time += before.encode_time;
+                finished.denoise_time += before.denoise_time;
+                Ok(Some(Drawing { finished: after(warnings, finished), plan }))
+            }
+            Outcome::Canceled => Ok(None),
+            Outcome::HandedOver(_) => unreachable!("a walk to the end is handed over to nobody"),
+        }
+    }
+
+    /// The pipeline of a model, loaded where it is not there; nothing where the job was canceled meanwhile.
+    fn pipeline(&mut self, name: &str, reporter: &mut JobReporter) -> Result<Option<&mut dyn Pipeline>, ErrorBody> {
         let started = Instant::now();
-        let is_loaded = self.loaded.as_ref().is_some_and(|loaded| loaded.name == job.model);
-        let pipeline = match self.pipeline(&job.model) {
+        let is_loaded = self.models.names().any(|known| known == name);
+        let cancel = reporter.cell().cancel_token().clone();
+        let mut progress = |so_far: &LoadProgress| {
+            reporter.loading(name, so_far);
+            go_on_unless(cancel.is_canceled())
+        };
+        let pipeline = match self.models.get(name, self.loader.as_mut(), &mut progress) {
             Ok(pipeline) => pipeline,
+            Err(_) if cancel.is_canceled() => return Ok(None),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a model could not be loaded");
-                return reporter.failed(ErrorBody::new(ErrorCode::ModelUnavailable, chain(&error)));
+                return Err(ErrorBody::new(ErrorCode::ModelUnavailable, chain(&error)));
             }
         };
         if !is_loaded {
             reporter.loaded(started.elapsed());
         }
-        match pipeline.generate(&job.spec, cancel, &mut reporter) {
-            Ok(Outcome::Finished(finished)) => {
-                let timings = reporter.computed(finished.encode_time, finished.denoise_time, finished.decode_time);
-                // If the finisher is gone, the returned reporter is dropped and ends the job as failed.
-                if self.drawn.send(Drawn { reporter, finished, timings }).is_err() {
-                    tracing::error!("the finisher thread is gone; a picture was lost");
-                }
-            }
-            Ok(Outcome::Canceled) => reporter.canceled(),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a job failed");
-                reporter.failed(ErrorBody::new(ErrorCode::Internal, chain(&error)));
-            }
-        }
-    }
-
-    /// The pipeline of a model. One model is kept: the old one leaves before the new one comes.
-    fn pipeline(&mut self, name: &str) -> Result<&mut dyn Pipeline, LoadError> {
-        if self.loaded.as_ref().is_none_or(|loaded| loaded.name != name) {
-            self.loaded = None;
-            let started = Instant::now();
-            let pipeline = self.loader.load(name)?;
-            tracing::info!(model = name, seconds = started.elapsed().as_secs_f32(), "model loaded");
-            self.loaded = Some(Loaded { name: name.to_owned(), pipeline });
-        }
-        Ok(self.loaded.as_mut().expect("filled just above").pipeline.as_mut())
+        Ok(Some(pipeline))
     }
 
     fn latent_scale(&self, model: &str) -> u32 {
         self.loader.catalogue().iter().find(|known| known.name == model).map_or(8, |known| known.info.latent_scale)
     }
+}
+
+/// What was drawn, and how it goes back into the picture that the job started from.
+struct Drawing {
+    finished: Finished,
+    plan: Option<InpaintPlan>,
+}
+
+/// Watches the second model of a job, whose start was announced with the first.
+struct Continued<'a>(&'a mut JobReporter);
+
+impl Observer for Continued<'_> {
+    fn started(&mut self, _steps: u32) {}
+
+    fn stepped(&mut self, view: &StepView<'_>) {
+        self.0.stepped(view);
+    }
+}
+
+fn after(mut warnings: Vec<String>, mut finished: Finished) -> Finished {
+    warnings.append(&mut finished.warnings);
+    Finished { warnings, ..finished }
+}
+
+fn failed(error: GenerateError) -> ErrorBody {
+    let code = match &error {
+        GenerateError::Schedule(_) | GenerateError::Lora(_) | GenerateError::NoEncoder => ErrorCode::InvalidRequest,
+        GenerateError::Tensor(_) | GenerateError::Tokenizer(_) | GenerateError::NotFinite => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a job failed");
+            ErrorCode::Internal
+        }
+    };
+    ErrorBody::new(code, chain(&error))
+}
+
+fn go_on_unless(is_over: bool) -> ControlFlow<()> {
+    if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// An error with its causes in one sentence.

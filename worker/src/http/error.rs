@@ -34,14 +34,19 @@ fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::MalformedJson
         | ErrorCode::InvalidRequest
+        | ErrorCode::ImageInvalid
         | ErrorCode::UnknownFrame
         | ErrorCode::UnexpectedHello
         | ErrorCode::UnsupportedProtocol => StatusCode::BAD_REQUEST,
-        ErrorCode::NotFound | ErrorCode::JobNotFound | ErrorCode::ImageNotFound => StatusCode::NOT_FOUND,
+        ErrorCode::NotFound | ErrorCode::JobNotFound | ErrorCode::ImageNotFound | ErrorCode::UploadNotFound => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::IdConflict => StatusCode::CONFLICT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::QueueFull | ErrorCode::TooManyJobs => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::QueueFull | ErrorCode::TooManyJobs | ErrorCode::UploadsFull | ErrorCode::TooManyUploads => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         ErrorCode::Loading | ErrorCode::ShuttingDown | ErrorCode::ModelUnavailable | ErrorCode::Timeout => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -41,5 +41,6 @@ pub struct Models {
 
 /// `GET /v1/models`: what may be asked for by name, and within which bounds.
 pub async fn models(State(app): State<App>) -> Json<Models> {
-    Json(Models { catalogue: outlet::catalogue(app.service.models()), limits: app.service.limits().clone() })
+    let offer = app.service.offer();
+    Json(Models { catalogue: outlet::catalogue(offer), limits: offer.limits.clone() })
 }

@@ -6,6 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use sd_protocol::limits::{LIST_JOBS_MAX, TEXT_BYTES_MAX};
 use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobList, JobState, JobView};
 use serde::Deserialize;
@@ -18,6 +19,10 @@ use super::error::ApiError;
 /// Jobs on a page that names no `limit`.
 const LIST_JOBS_DEFAULT: u32 = 50;
 
+/// Largest body that is read to its end only to be refused: many clients look at an answer when they have sent
+/// everything, and see a broken connection instead of it when nobody reads.
+const DISCARDED_BYTES_MAX: u64 = 16 << 20;
+
 /// A JSON body within the limit. The announced length is refused before a byte of it is read.
 pub struct JsonBody(Value);
 
@@ -27,8 +32,12 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let too_large = || ApiError::new(ErrorCode::TooLarge, format!("a body has at most {TEXT_BYTES_MAX} bytes"));
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > TEXT_BYTES_MAX as u64)
-        {
+        let announced = announced.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+        if announced > TEXT_BYTES_MAX as u64 {
+            if announced <= DISCARDED_BYTES_MAX {
+                let mut rest = request.into_body().into_data_stream();
+                while let Some(Ok(_)) = rest.next().await {}
+            }
             return Err(too_large());
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`jobs`] | `/v1/jobs…`: submit, look, list, cancel, forget, pictures |
+//! | [`uploads`] | `/v1/uploads`: pictures that jobs start from |
 //! | [`stream`] | `/v1/jobs/{id}/stream`: server-sent events |
 //! | [`socket`] | `/v1/ws`: the WebSocket |
 //! | [`health`] | `/health`, `/ready`, `/v1/models` |
@@ -20,6 +21,7 @@ pub mod health;
 pub mod jobs;
 pub mod socket;
 pub mod stream;
+pub mod uploads;
 
 use std::time::Duration;
 
@@ -80,12 +82,14 @@ pub fn router(app: App, cors_origins: &[String]) -> Result<Router, InvalidOrigin
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .fallback(assets::serve)
+        .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
+        .layer(middleware::from_fn(limit_time))
+        // Outside both limits: it brings more and takes longer, and has limits of its own.
+        .route("/v1/uploads", post(uploads::upload))
         .method_not_allowed_fallback(async || {
             ApiError::new(ErrorCode::MethodNotAllowed, "this route exists, but not with this method")
         })
         .with_state(app)
-        .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
-        .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))
         .layer(trace);
     if origins.is_empty() {

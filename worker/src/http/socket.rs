@@ -6,6 +6,7 @@
 
 mod inbound;
 mod outbound;
+mod uploading;
 
 use axum::extract::State;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};

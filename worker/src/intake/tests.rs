@@ -1,10 +1,10 @@
 use sd_protocol::{ErrorCode, JobRequest, Limits};
 use serde_json::{Value, json};
 
-use super::validate;
+use super::{Offer, validate};
 use crate::diffusion::ModelInfo;
 use crate::diffusion::schedulers::{self, SigmaSpacing};
-use crate::models::CatalogueModel;
+use crate::models::{AdapterSet, CatalogueModel};
 
 fn model() -> CatalogueModel {
     let info = ModelInfo {
@@ -17,6 +17,8 @@ fn model() -> CatalogueModel {
         sigmas: SigmaSpacing::Karras,
         latent_channels: 4,
         latent_scale: 8,
+        scaling_factor: 0.18215,
+        clip_skip_max: 10,
         preview_rows: vec![[0.0; 3]; 4],
         preview_bias: [0.0; 3],
         examples: Vec::new(),
@@ -25,7 +27,8 @@ fn model() -> CatalogueModel {
 }
 
 fn check(job: Value) -> Result<JobRequest, Vec<String>> {
-    match validate(job, &[model()], &Limits::default()) {
+    let offer = Offer { models: vec![model()], adapters: AdapterSet::default(), limits: Limits::default() };
+    match validate(job, &offer) {
         Ok(valid) => Ok(valid.job.understood),
         Err(error) => {
             assert_eq!(error.code, ErrorCode::InvalidRequest);
@@ -53,6 +56,12 @@ fn the_models_spacing_gives_way_to_the_scheduler_asked_for() {
 }
 
 #[test]
+fn eta_is_that_of_the_scheduler() {
+    let eta_of = |scheduler: &str| check(json!({"prompt": "a", "scheduler": scheduler})).unwrap().eta;
+    assert_eq!((eta_of("ddim"), eta_of("tcd")), (Some(0.0), Some(0.3)));
+}
+
+#[test]
 fn every_fault_is_named_at_once() {
     let faults = check(json!({
         "model": "unknown", "width": 513, "height": 32, "steps": 0, "guidance_scale": -1.0, "batch_size": 99,
@@ -66,13 +75,13 @@ fn every_fault_is_named_at_once() {
         "prompt",
         "width",
         "height",
-        "steps",
-        "guidance_scale",
         "batch_size",
-        "eta",
-        "seed",
         "scheduler",
         "sigmas",
+        "steps",
+        "guidance_scale",
+        "seed",
+        "eta",
         "preview.every",
     ];
     assert_eq!(faults, expected);
@@ -89,4 +98,30 @@ fn bounds_are_inclusive() {
     let last = (1_u64 << 53) - 1;
     assert_eq!(check(json!({"prompt": "a", "seed": last})).unwrap().seed, Some(last));
     assert_eq!(check(json!({"prompt": "a", "seed": last, "batch_size": 2})), Err(vec!["seed".into()]));
+}
+
+#[test]
+fn fields_of_a_picture_go_with_a_picture() {
+    let faults = |job| check(job).unwrap_err();
+    assert_eq!(faults(json!({"prompt": "a", "mask": "x", "strength": 0.5})), ["mask", "strength"]);
+    assert_eq!(faults(json!({"prompt": "a", "image": "x", "mask_blur": 4})), ["mask_blur"]);
+    assert_eq!(faults(json!({"prompt": "a", "image": "x", "strength": 0.01})), ["strength"]);
+    assert_eq!(faults(json!({"prompt": "a", "image": "x", "strength": 1.5})), ["strength"]);
+    assert_eq!(faults(json!({"prompt": "a", "image": "x", "outpaint": {"left": 9000}})), ["outpaint.left"]);
+    let understood = check(json!({"prompt": "a", "image": "x"})).unwrap();
+    assert_eq!((understood.strength, understood.inpaint), (Some(0.8), None));
+    let understood = check(json!({"prompt": "a", "image": "x", "mask": "y"})).unwrap();
+    assert_eq!((understood.strength, understood.mask_blur), (Some(1.0), Some(0)));
+}
+
+#[test]
+fn names_and_fractions_are_checked() {
+    let faults = |job| check(job).unwrap_err();
+    assert_eq!(faults(json!({"prompt": "a", "loras": [{"name": "ink"}]})), ["loras.name"]);
+    assert_eq!(faults(json!({"prompt": "a", "guidance_interval": [0.8, 0.2]})), ["guidance_interval"]);
+    assert_eq!(faults(json!({"prompt": "a", "clip_skip": 12})), ["clip_skip"]);
+    assert_eq!(
+        faults(json!({"prompt": "a", "refiner": {"model": "none", "switch_at": 1.0}})),
+        ["refiner.switch_at", "refiner.model"]
+    );
 }

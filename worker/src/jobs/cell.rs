@@ -219,6 +219,6 @@ fn apply(view: &mut JobView, event: &Event) {
             view.error = Some(error.clone());
         }
         Event::Canceled => end(JobState::Canceled),
-        Event::Reset { .. } => {}
+        Event::ModelLoading { .. } | Event::Reset { .. } => {}
     }
 }

@@ -5,13 +5,16 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use sd_protocol::limits::UPLOADS_BYTES_MAX;
 use sd_protocol::{ErrorBody, Event, EventFrame, JobId, JobRequest, JobState, JobView};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
+
+use crate::inputs::Uploads;
 
 /// Version of the tables below, kept in `PRAGMA user_version`.
 const SCHEMA_VERSION: i64 = 1;
@@ -44,6 +47,7 @@ CREATE INDEX images_by_job ON images (job);
 pub struct Store {
     connection: Mutex<Connection>,
     images: PathBuf,
+    uploads: Arc<Uploads>,
     /// Removes the pictures of an ephemeral store when it is dropped.
     _temporary: Option<TempDir>,
 }
@@ -93,7 +97,7 @@ impl Store {
         fs::create_dir_all(&images).map_err(|source| StoreError::Io { path: images.clone(), source })?;
         let path = folder.join("jobs.sqlite");
         let connection = Connection::open(&path)?;
-        Self::prepare(connection, &path, images, None)
+        Self::prepare(connection, &path, images, &folder.join("uploads"), None)
     }
 
     /// A store that leaves nothing behind.
@@ -103,14 +107,15 @@ impl Store {
     pub fn ephemeral() -> Result<Self, StoreError> {
         let path = std::env::temp_dir();
         let temporary = TempDir::with_prefix("sd-worker-").map_err(|source| StoreError::Io { path, source })?;
-        let images = temporary.path().to_owned();
-        Self::prepare(Connection::open_in_memory()?, Path::new(":memory:"), images, Some(temporary))
+        let (images, uploads) = (temporary.path().to_owned(), temporary.path().join("uploads"));
+        Self::prepare(Connection::open_in_memory()?, Path::new(":memory:"), images, &uploads, Some(temporary))
     }
 
     fn prepare(
         connection: Connection,
         path: &Path,
         images: PathBuf,
+        uploads: &Path,
         temporary: Option<TempDir>,
     ) -> Result<Self, StoreError> {
         let in_use = |error: rusqlite::Error| match error.sqlite_error_code() {
@@ -131,7 +136,15 @@ impl Store {
             SCHEMA_VERSION => {}
             found => return Err(StoreError::Newer { path: path.to_owned(), found }),
         }
-        Ok(Self { connection: Mutex::new(connection), images, _temporary: temporary })
+        // After the lock on the database: nobody else may be at these files.
+        let io = |source| StoreError::Io { path: uploads.to_owned(), source };
+        let uploads = Arc::new(Uploads::open(uploads, UPLOADS_BYTES_MAX).map_err(io)?);
+        Ok(Self { connection: Mutex::new(connection), images, uploads, _temporary: temporary })
+    }
+
+    /// The pictures that clients brought.
+    pub fn uploads(&self) -> &Arc<Uploads> {
+        &self.uploads
     }
 
     /// Stores a new job with its first event; `false` when the id is taken and nothing was stored.

@@ -1,116 +1,242 @@
-//! Downloads from the Hugging Face hub into its shared cache. `HF_TOKEN`, `HF_ENDPOINT` and `HF_HOME` mean what
-//! they mean everywhere.
+//! Models on the Hugging Face hub, downloaded into its shared cache. `HF_TOKEN`, `HF_ENDPOINT`, `HF_HOME` and
+//! `HF_HUB_OFFLINE` mean what they mean everywhere.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`choice`] | which of a repository's weights are wanted |
+//! | [`fetch`] | one large file, continued where the last attempt ended |
+//! | [`meter`] | how far it is, on a terminal and in the log |
+//!
+//! The small files come first, so that the catalogue is complete before gigabytes move.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+pub mod choice;
+pub mod fetch;
+pub mod meter;
 
-use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use futures_util::StreamExt as _;
+use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClient, HFError};
 
-/// What a Stable Diffusion pipeline in the diffusers layout consists of; half-precision copies, training
-/// checkpoints and safety checkers stay on the hub.
-const WANTED: [&str; 4] = [
+use super::{LoadProgress, OnProgress};
+
+/// Every small file of a pipeline in the diffusers layout.
+const SMALL: [&str; 3] = [
     "*.json",
-    "{scheduler,tokenizer,text_encoder,unet,vae}/*.json",
-    "tokenizer/merges.txt",
-    "{text_encoder,unet,vae}/*.safetensors",
+    "{scheduler,text_encoder,text_encoder_2,tokenizer,tokenizer_2,unet,vae}/*.json",
+    "{tokenizer,tokenizer_2}/merges.txt",
 ];
-const UNWANTED: [&str; 3] = ["*.fp16.*", "*non_ema*", "*safety_checker*"];
 
-/// Whether `text` can be the owner or the name in a hub id.
-pub fn is_id_part(text: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !text.is_empty() && !text.starts_with('.') && text.chars().all(is_word)
+/// How the operator wants the hub to be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HubSettings {
+    /// A file with an access token, instead of `HF_TOKEN`.
+    pub token_file: Option<PathBuf>,
+    /// Whether only what is in the cache counts.
+    pub is_offline: bool,
 }
 
-/// Brings the newest revision here and returns its folder; without a connection, the one that is here.
-///
-/// # Errors
-/// When the hub does not deliver and nothing is cached.
-pub async fn download(client: &HFClient, model: &str, owner: &str, repository: &str) -> Result<PathBuf, HFError> {
-    let remote = client.model(owner, repository);
-    let patterns = |list: &[&str]| list.iter().map(|&pattern| pattern.to_owned()).collect::<Vec<_>>();
-    let fetched = remote
-        .snapshot_download()
-        .allow_patterns(patterns(&WANTED))
-        .ignore_patterns(patterns(&UNWANTED))
-        .progress(DownloadLog::new(model))
-        .send()
-        .await;
-    let error = match fetched {
-        Ok(folder) => return Ok(folder),
-        Err(error) => error,
-    };
-    match remote.snapshot_download().local_files_only(true).send().await {
-        Ok(folder) => {
-            tracing::warn!(
-                model,
-                error = &error as &dyn std::error::Error,
-                "the hub is out of reach; using the cached files"
-            );
-            Ok(folder)
+/// A model on the hub: `owner/name` or `owner/name@revision`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubId {
+    owner: String,
+    name: String,
+    /// A branch, a tag or a commit.
+    revision: Option<String>,
+}
+
+/// Not of the form `owner/name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoHubId;
+
+impl FromStr for HubId {
+    type Err = NoHubId;
+
+    fn from_str(text: &str) -> Result<Self, NoHubId> {
+        let (id, revision) = match text.split_once('@') {
+            Some((_, "")) => return Err(NoHubId),
+            Some((id, revision)) => (id, Some(revision.to_owned())),
+            None => (text, None),
+        };
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_word);
+        match id.split_once('/') {
+            Some((owner, name)) if is_part(owner) && is_part(name) => {
+                Ok(Self { owner: owner.into(), name: name.into(), revision })
+            }
+            _ => Err(NoHubId),
         }
-        Err(_) => Err(error),
     }
 }
 
-/// Logs how far a download is, about once a second.
-struct DownloadLog {
-    model: String,
-    state: Mutex<DownloadState>,
+/// Why the hub did not deliver.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The hub refused, or cannot be reached, and nothing is cached.
+    #[error("neither the hub nor the cache gave what was asked for")]
+    Hub(#[from] HFError),
+    /// The cache cannot be written, or the token cannot be read.
+    #[error("{path} cannot be used")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process downloads the same file.
+    #[error("{path} is being downloaded by another process")]
+    Busy {
+        /// The unfinished file.
+        path: PathBuf,
+    },
+    /// The hub stopped before the end. What has arrived is kept, and the next attempt goes on from there.
+    #[error("{file} stopped at {found_bytes} of {expected_bytes} bytes; starting again continues it")]
+    CutOff {
+        /// Path in the repository.
+        file: String,
+        /// What is here.
+        found_bytes: u64,
+        /// What the hub says it has.
+        expected_bytes: u64,
+    },
+    /// Whoever listened to the progress had enough.
+    #[error("the download was stopped; the next one goes on from there")]
+    Stopped,
+    /// A network whose weights would have to be unpickled.
+    #[error("{folder} has pickled weights only, which can run any code when they are opened; ask for safetensors")]
+    OnlyPickles {
+        /// Folder of the diffusers layout.
+        folder: String,
+    },
 }
 
-struct DownloadState {
-    total_bytes: u64,
-    bytes_by_file: HashMap<String, u64>,
-    logged_at: Instant,
+/// The hub with its cache.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    client: HFClient,
+    is_offline: bool,
 }
 
-impl DownloadLog {
-    fn new(model: &str) -> Self {
-        let state = DownloadState { total_bytes: 0, bytes_by_file: HashMap::new(), logged_at: Instant::now() };
-        Self { model: model.into(), state: Mutex::new(state) }
-    }
-
-    fn log(&self, done_bytes: u64, total_bytes: u64) {
-        let megabytes = |bytes: u64| bytes / 1_000_000;
-        tracing::info!(
-            model = self.model,
-            done_mb = megabytes(done_bytes),
-            total_mb = megabytes(total_bytes),
-            "downloading"
-        );
-    }
+/// A file on the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Path in the repository.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Git's name for it; of a large file, that of the pointer to it.
+    pub oid: String,
+    /// Whether it is kept in large-file storage, where content goes by its SHA-256.
+    pub is_large: bool,
 }
 
-impl ProgressHandler for DownloadLog {
-    fn on_progress(&self, event: &ProgressEvent) {
-        let ProgressEvent::Download(event) = event else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            DownloadEvent::Start { total_bytes, .. } => {
-                state.total_bytes = *total_bytes;
-                self.log(0, *total_bytes);
-            }
-            DownloadEvent::Progress { files } => {
-                for file in files {
-                    state.bytes_by_file.insert(file.filename.clone(), file.bytes_completed);
-                }
-                if state.logged_at.elapsed() >= Duration::from_secs(1) {
-                    state.logged_at = Instant::now();
-                    self.log(state.bytes_by_file.values().sum(), state.total_bytes);
-                }
-            }
-            DownloadEvent::AggregateProgress { bytes_completed, total_bytes, .. } => {
-                if state.logged_at.elapsed() >= Duration::from_secs(1) {
-                    state.logged_at = Instant::now();
-                    self.log(*bytes_completed, *total_bytes);
-                }
-            }
-            DownloadEvent::Complete => self.log(state.total_bytes, state.total_bytes),
+impl Hub {
+    /// Connects with the operator's token, else with that of the environment.
+    ///
+    /// # Errors
+    /// When the token file cannot be read or the environment names no valid endpoint.
+    pub fn new(settings: &HubSettings) -> Result<Self, HubError> {
+        let mut builder = HFClient::builder();
+        if let Some(path) = &settings.token_file {
+            let token =
+                std::fs::read_to_string(path).map_err(|source| HubError::File { path: path.clone(), source })?;
+            builder = builder.token(token.trim());
         }
+        Ok(Self::with_client(builder.build()?, settings.is_offline))
+    }
+
+    /// Uses a client that exists.
+    pub fn with_client(client: HFClient, is_offline: bool) -> Self {
+        Self { client, is_offline }
+    }
+
+    /// Brings the small files of the revision here and returns its folder; offline, the one that is here. A hub out
+    /// of reach counts as offline where there is one.
+    ///
+    /// # Errors
+    /// When the hub does not deliver and nothing is cached.
+    pub async fn small_files(&self, id: &HubId) -> Result<PathBuf, HubError> {
+        if self.is_offline {
+            return Ok(self.cached(id).await?);
+        }
+        let error = match self.snapshot(id, id.revision.as_deref(), &SMALL.map(str::to_owned)).await {
+            Ok(folder) => return Ok(folder),
+            Err(error) => error,
+        };
+        match self.cached(id).await {
+            Ok(folder) => {
+                tracing::warn!(
+                    model = id.name,
+                    error = &error as &dyn std::error::Error,
+                    "the hub is out of reach; using the cached files"
+                );
+                Ok(folder)
+            }
+            Err(_) => Err(error.into()),
+        }
+    }
+
+    /// Brings the weights that belong to the small files in `folder` here. Offline there is nothing to do: what is
+    /// missing shows when it is opened.
+    ///
+    /// # Errors
+    /// When the hub does not deliver, or `progress` stops it; what has arrived is kept for the next attempt.
+    pub async fn weights(
+        &self,
+        id: &HubId,
+        folder: &Path,
+        variant: Option<&str>,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<(), HubError> {
+        if self.is_offline {
+            return Ok(());
+        }
+        // The folder is named by its commit: the weights are those of the same one.
+        let commit = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        let listed = self.list(id, commit.as_deref()).await?;
+        let chosen = choice::weights(&listed, variant)?;
+        let missing: Vec<&RemoteFile> = chosen.iter().filter(|file| !folder.join(&file.path).exists()).collect();
+        let blobs = self.client.cache_dir().join(format!("models--{}--{}", id.owner, id.name)).join("blobs");
+        let total_bytes = missing.iter().map(|file| file.size_bytes).sum();
+        let mut before_bytes = 0;
+        for file in missing {
+            let mut moved = |bytes| {
+                progress(&LoadProgress { file: file.path.clone(), done_bytes: before_bytes + bytes, total_bytes })
+            };
+            let remote = self.client.model(&id.owner, &id.name);
+            fetch::fetch(&remote, commit.as_deref(), file, &blobs, &mut moved).await?;
+            before_bytes += file.size_bytes;
+        }
+        // The content is in the cache; this compares its name with the hub's and links the files to it.
+        let paths: Vec<String> = chosen.into_iter().map(|file| file.path).collect();
+        self.snapshot(id, commit.as_deref(), &paths).await?;
+        Ok(())
+    }
+
+    async fn cached(&self, id: &HubId) -> Result<PathBuf, HFError> {
+        let remote = self.client.model(&id.owner, &id.name);
+        remote.snapshot_download().maybe_revision(id.revision.clone()).local_files_only(true).send().await
+    }
+
+    async fn snapshot(&self, id: &HubId, revision: Option<&str>, patterns: &[String]) -> Result<PathBuf, HFError> {
+        let remote = self.client.model(&id.owner, &id.name);
+        let download = remote.snapshot_download().maybe_revision(revision.map(str::to_owned));
+        download.allow_patterns(patterns.to_vec()).ignore_patterns(vec!["*safety_checker*".into()]).send().await
+    }
+
+    async fn list(&self, id: &HubId, revision: Option<&str>) -> Result<Vec<RemoteFile>, HFError> {
+        let remote = self.client.model(&id.owner, &id.name);
+        let entries = remote.list_tree().maybe_revision(revision.map(str::to_owned)).recursive(true).send()?;
+        let mut entries = std::pin::pin!(entries);
+        let mut files = Vec::new();
+        while let Some(entry) = entries.next().await {
+            if let RepoTreeEntry::File { oid, size, path, lfs, .. } = entry? {
+                files.push(RemoteFile { path, size_bytes: size, oid, is_large: lfs.is_some() });
+            }
+        }
+        Ok(files)
     }
 }
 

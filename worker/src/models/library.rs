@@ -1,18 +1,35 @@
-//! The real [`ModelLoader`]: folders and embedded files.
+//! The real [`ModelLoader`]: folders, single files, the hub and embedded files.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
+use tokio::runtime::Handle;
 
-use super::source::ModelSource;
-use super::{CatalogueModel, LoadError, ModelLoader};
+use super::hub::meter::Meter;
+use super::hub::{Hub, HubSettings};
+use super::source::{ModelSource, Remote, Resolved};
+use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
 use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
 use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, StepView, families};
+
+/// Type in which weights are held in memory, whatever their files hold.
+const WEIGHTS: DType = DType::F32;
 
 /// All models of a worker with their files.
 #[derive(Debug)]
 pub struct Library {
     device: Device,
+    adapters: AdapterSet,
+    /// Downloads of the engine thread run on the worker's own runtime.
+    runtime: Handle,
     catalogue: Vec<CatalogueModel>,
-    files: Vec<ModelFiles>,
+    entries: Vec<Entry>,
+}
+
+/// The files behind the catalogue's model of the same position.
+#[derive(Debug)]
+struct Entry {
+    files: ModelFiles,
+    /// The source and where the rest of its files is; nothing when all are here.
+    remote: Option<(ModelSource, Remote)>,
 }
 
 impl Library {
@@ -20,26 +37,41 @@ impl Library {
     ///
     /// # Errors
     /// When a source cannot be found, is no model of a known family, or two have one name.
-    pub async fn open(sources: &[ModelSource], device: Device) -> Result<Self, LoadError> {
-        let mut library = Self { device, catalogue: Vec::new(), files: Vec::new() };
+    pub async fn open(
+        sources: &[ModelSource],
+        hub: &HubSettings,
+        adapters: AdapterSet,
+        device: Device,
+    ) -> Result<Self, LoadError> {
+        let runtime = Handle::current();
+        let mut library = Self { device, adapters, runtime, catalogue: Vec::new(), entries: Vec::new() };
         for source in sources {
-            library.add(source.name.clone(), source.resolve().await?)?;
+            let hub = || Hub::new(hub).map_err(|error| source.not_delivered(error));
+            let Resolved { files, remote } = source.resolve(hub).await?;
+            let remote = remote.map(|remote| (source.clone(), remote));
+            library.add(source.name.clone(), Entry { files, remote })?;
         }
         #[cfg(feature = "builtin-model")]
         if sources.iter().all(|source| source.name != crate::builtin::NAME) {
-            library.add(crate::builtin::NAME.into(), crate::builtin::files())?;
+            let entry = Entry { files: crate::builtin::files(), remote: None };
+            library.add(crate::builtin::NAME.into(), entry)?;
         }
         if library.catalogue.is_empty() { Err(LoadError::NoModel) } else { Ok(library) }
     }
 
-    fn add(&mut self, name: String, files: ModelFiles) -> Result<(), LoadError> {
+    fn add(&mut self, name: String, entry: Entry) -> Result<(), LoadError> {
         if self.catalogue.iter().any(|model| model.name == name) {
             return Err(LoadError::DuplicateName(name));
         }
-        let info = families::inspect(&files).map_err(|error| unusable(&name, error))?;
+        let info = families::inspect(&entry.files).map_err(|error| unusable(&name, error))?;
         self.catalogue.push(CatalogueModel { name, info });
-        self.files.push(files);
+        self.entries.push(entry);
         Ok(())
+    }
+
+    fn position(&self, name: &str) -> Result<usize, LoadError> {
+        let at = self.catalogue.iter().position(|model| model.name == name);
+        at.ok_or_else(|| LoadError::Unknown(name.into()))
     }
 }
 
@@ -48,10 +80,31 @@ impl ModelLoader for Library {
         &self.catalogue
     }
 
+    fn adapters(&self) -> &AdapterSet {
+        &self.adapters
+    }
+
+    fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {
+        let Entry { files, remote } = &self.entries[self.position(name)?];
+        let mut counted = files.count();
+        if let (Err(_), Some((source, Remote { hub, id, folder }))) = (&counted, remote) {
+            let mut meter = Meter::new(name);
+            let mut shown = |so_far: &LoadProgress| {
+                meter.show(so_far);
+                progress(so_far)
+            };
+            let weights = hub.weights(id, folder, source.options.variant.as_deref(), &mut shown);
+            self.runtime.block_on(weights).map_err(|error| source.not_delivered(error))?;
+            counted = files.count();
+        }
+        let numbers = counted.map_err(|error| unusable(name, error))?;
+        Ok(numbers * WEIGHTS.size_in_bytes() as u64)
+    }
+
     fn load(&mut self, name: &str) -> Result<Box<dyn Pipeline>, LoadError> {
-        let at = self.catalogue.iter().position(|model| model.name == name);
-        let at = at.ok_or_else(|| LoadError::Unknown(name.into()))?;
-        let loaded = families::load(&self.files[at], &self.device);
+        let at = self.position(name)?;
+        let embeddings: Vec<_> = self.adapters.embeddings.files().collect();
+        let loaded = families::load(&self.entries[at].files, &embeddings, &self.device);
         let mut pipeline = loaded.map_err(|error| unusable(name, error))?;
         warm(pipeline.as_mut(), &self.catalogue[at]);
         Ok(pipeline)
@@ -70,19 +123,7 @@ fn warm(pipeline: &mut dyn Pipeline, model: &CatalogueModel) {
         fn stepped(&mut self, _view: &StepView<'_>) {}
     }
     let side = 8 * model.info.latent_scale;
-    let spec = GenerationSpec {
-        prompt: String::new(),
-        negative_prompt: String::new(),
-        width: side,
-        height: side,
-        steps: 1,
-        guidance_scale: model.info.guidance_scale,
-        seed: 0,
-        batch_size: 1,
-        scheduler: model.info.scheduler,
-        sigmas: model.info.sigmas,
-        eta: 0.0,
-    };
+    let spec = GenerationSpec { width: side, height: side, steps: 1, ..GenerationSpec::new("", &model.info) };
     if let Err(error) = pipeline.generate(&spec, &CancelToken::default(), &mut Nobody) {
         tracing::warn!(model = model.name, error = &error as &dyn std::error::Error, "the warm-up failed");
     }

@@ -2,20 +2,29 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`source`] | `NAME=PATH_OR_ID` and what it means |
+//! | [`adapters`] | LoRAs and textual-inversion embeddings by name |
+//! | [`source`] | `NAME=WHERE?OPTION=VALUE` and what it means |
 //! | [`hub`] | downloads from the Hugging Face hub |
-//! | [`library`] | the real [`ModelLoader`]: folders and embedded files through `diffusion::families` |
+//! | [`library`] | the real [`ModelLoader`]: all sources through `diffusion::families` |
+//! | [`memory`] | the loaded models, kept within a budget |
 //!
 //! # Invariants
 //! * A client names a model of the catalogue, never a path.
-//! * The catalogue is read from configuration files before the worker listens; weights are read by the engine.
+//! * The catalogue is read from configuration files before the worker listens; weights are fetched and read when the
+//!   engine first needs them.
 
+pub mod adapters;
 pub mod hub;
 pub mod library;
+pub mod memory;
 pub mod source;
 
+pub use adapters::{AdapterSet, Adapters};
 pub use library::Library;
-pub use source::ModelSource;
+pub use memory::{ByteSize, LoadedModels};
+pub use source::{ModelOptions, ModelSource};
+
+use std::ops::ControlFlow;
 
 use crate::diffusion::weights::LoadError as FilesError;
 use crate::diffusion::{ModelInfo, Pipeline};
@@ -34,12 +43,36 @@ pub trait ModelLoader: Send {
     /// All models, never empty; the first is the default.
     fn catalogue(&self) -> &[CatalogueModel];
 
-    /// Reads the weights of a model and warms it.
+    /// LoRAs and embeddings that go with them.
+    fn adapters(&self) -> &AdapterSet;
+
+    /// Brings the weights of a model onto this machine, telling `progress` how far it is, and returns how many bytes
+    /// of memory they will take.
+    ///
+    /// # Errors
+    /// When the weights cannot be fetched, their headers are wrong, or `progress` stops it.
+    fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError>;
+
+    /// Reads the weights of a model that was prepared, and warms it.
     ///
     /// # Errors
     /// When the model's files cannot be used.
     fn load(&mut self, name: &str) -> Result<Box<dyn Pipeline>, LoadError>;
 }
+
+/// How far the weights of a model have come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// The file that moved last, relative to the model's folder.
+    pub file: String,
+    /// Of all files.
+    pub done_bytes: u64,
+    /// Of all files.
+    pub total_bytes: u64,
+}
+
+/// Who hears how far a model is, and may stop it.
+pub type OnProgress<'a> = dyn FnMut(&LoadProgress) -> ControlFlow<()> + 'a;
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +81,13 @@ pub enum LoadError {
     #[error("two models are called {0}; give each --model NAME=… a name of its own")]
     DuplicateName(String),
     /// No source at all.
-    #[error("no model: this worker has none built in; name one with --model NAME=PATH_OR_ID")]
+    #[error("no model: this worker has none built in; name one with --model NAME=WHERE")]
     NoModel,
     /// A name that is not in the catalogue.
     #[error("no model is called {0}")]
     Unknown(String),
-    /// Neither a folder nor an id of the hub.
-    #[error("{name}: {location} is no folder, and no hub id of the form owner/name")]
+    /// Neither a folder nor a file nor an id of the hub.
+    #[error("{name}: {location} is no folder, no file, and no hub id of the form owner/name")]
     NotFound {
         /// Name of the model.
         name: String,
@@ -69,7 +102,7 @@ pub enum LoadError {
         /// Id on the hub.
         id: String,
         /// Why.
-        source: Box<hf_hub::HFError>,
+        source: Box<hub::HubError>,
     },
     /// The files are there, but no model of ours.
     #[error("the model {name} cannot be used")]

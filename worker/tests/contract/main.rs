@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod scripted;
+mod uploads;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use sd_protocol::{ErrorBody, ErrorCode, Event, EventFrame, JobState, JobView, Limits, PreviewMode, PreviewOptions};
 use sd_worker::engine::{Engine, EngineStatus, JobQueue};
+use sd_worker::intake::Offer;
 use sd_worker::jobs::{JobCell, News, Registry, Store};
-use sd_worker::models::ModelLoader as _;
+use sd_worker::models::{ByteSize, ModelLoader as _};
 use sd_worker::service::{Service, Submitted};
 use serde_json::{Value, json};
 
@@ -32,12 +34,13 @@ impl Worker {
     fn with(store: Store, queue_jobs: usize) -> Self {
         let script = Script::default();
         let loader = ScriptedLoader::new(script.clone());
-        let models = loader.catalogue().into();
+        let (models, adapters) = (loader.catalogue().to_vec(), loader.adapters().clone());
         let registry = Arc::new(Registry::new(store).unwrap());
         let queue = JobQueue::new(queue_jobs);
-        let engine = Engine::start(Box::new(loader), Arc::clone(&queue), Arc::clone(&registry)).unwrap();
+        let engine = Engine::start(Box::new(loader), ByteSize(2), Arc::clone(&queue), Arc::clone(&registry)).unwrap();
         let limits = Limits { queue_jobs_max: queue_jobs, ..Limits::default() };
-        Self { service: Service::new(registry, queue, models, limits, engine.status()), script, engine }
+        let offer = Arc::new(Offer { models, adapters, limits });
+        Self { service: Service::new(registry, queue, offer, engine.status()), script, engine }
     }
 
     async fn submit(&self, job: Value) -> Arc<JobCell> {
@@ -155,6 +158,20 @@ async fn cancel_ends_a_waiting_job_at_once_and_moves_the_others_up() {
     worker.service.cancel(third.id().as_str()).await.unwrap();
     assert_eq!(third.view(), view, "canceling what has ended changes nothing");
     assert_eq!(worker.service.cancel("nobody").await.unwrap_err().code, ErrorCode::JobNotFound);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn cancel_ends_a_download() {
+    let worker = Worker::start();
+    let cell = worker.submit(json!({"prompt": "", "model": "remote"})).await;
+    while worker.script.bytes_fetched() == 0 {
+        tokio::task::yield_now().await;
+    }
+    worker.service.cancel(cell.id().as_str()).await.unwrap();
+    assert_eq!(ended(&cell).await.state, JobState::Canceled);
+    let good = worker.submit(json!({"prompt": "good"})).await;
+    assert_eq!(ended(&good).await.state, JobState::Succeeded);
     worker.stop().await;
 }
 

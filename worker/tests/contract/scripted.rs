@@ -8,7 +8,7 @@ use sd_worker::diffusion::schedulers::{SCHEDULERS, SigmaSpacing};
 use sd_worker::diffusion::{
     CancelToken, Finished, GenerateError, GenerationSpec, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView,
 };
-use sd_worker::models::{CatalogueModel, LoadError, ModelLoader};
+use sd_worker::models::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
 
 /// What a test sees of its scripted models and what it decides for them.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,7 @@ struct Shared {
     opened: Condvar,
     loads: AtomicUsize,
     latent_copies: AtomicUsize,
+    bytes_fetched: AtomicUsize,
 }
 
 impl Script {
@@ -39,6 +40,11 @@ impl Script {
         self.0.latent_copies.load(Ordering::SeqCst)
     }
 
+    /// Bytes of the model "remote" that have arrived.
+    pub(crate) fn bytes_fetched(&self) -> usize {
+        self.0.bytes_fetched.load(Ordering::SeqCst)
+    }
+
     /// Blocks until the gate is open or the token is set.
     fn wait_for_gate(&self, cancel: &CancelToken) {
         let mut is_open = self.0.is_open.lock().unwrap();
@@ -49,10 +55,11 @@ impl Script {
     }
 }
 
-/// Models "scripted" (works) and "broken" (does not load).
+/// Models "scripted" (works), "broken" (does not load) and "remote" (is downloaded for ever).
 pub(crate) struct ScriptedLoader {
     script: Script,
     catalogue: Vec<CatalogueModel>,
+    adapters: AdapterSet,
 }
 
 impl ScriptedLoader {
@@ -67,18 +74,41 @@ impl ScriptedLoader {
             sigmas: SigmaSpacing::Default,
             latent_channels: 4,
             latent_scale: 8,
+            scaling_factor: 1.0,
+            clip_skip_max: 0,
             preview_rows: vec![[0.25; 3]; 4],
             preview_bias: [0.5; 3],
             examples: Vec::new(),
         };
         let model = |name: &str| CatalogueModel { name: name.into(), info: info.clone() };
-        Self { script, catalogue: vec![model("scripted"), model("broken")] }
+        Self {
+            script,
+            catalogue: vec![model("scripted"), model("broken"), model("remote")],
+            adapters: AdapterSet::default(),
+        }
     }
 }
 
 impl ModelLoader for ScriptedLoader {
     fn catalogue(&self) -> &[CatalogueModel] {
         &self.catalogue
+    }
+
+    fn adapters(&self) -> &AdapterSet {
+        &self.adapters
+    }
+
+    fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {
+        if name != "remote" {
+            return Ok(1);
+        }
+        loop {
+            let done_bytes = self.script.0.bytes_fetched.fetch_add(1, Ordering::SeqCst) as u64;
+            let so_far = LoadProgress { file: "unet.safetensors".into(), done_bytes, total_bytes: u64::MAX };
+            if progress(&so_far).is_break() {
+                return Err(LoadError::Unknown(name.into()));
+            }
+        }
     }
 
     fn load(&mut self, name: &str) -> Result<Box<dyn Pipeline>, LoadError> {

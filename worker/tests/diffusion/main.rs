@@ -4,9 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod configs;
+mod embeddings;
+mod families;
+mod images;
+mod inputs;
+mod lora;
 mod meaning;
 mod networks;
 mod noise;
+mod philox;
 mod pictures;
 mod prompts;
 mod trajectories;

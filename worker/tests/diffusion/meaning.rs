@@ -28,29 +28,19 @@ impl Observer for Watcher {
 }
 
 fn builtin() -> Box<dyn Pipeline> {
-    families::load(&sd_worker::builtin::files(), &Device::Cpu).unwrap()
+    families::load(&sd_worker::builtin::files(), &[], &Device::Cpu).unwrap()
 }
 
 fn spec(prompt: &str, seed: u64) -> GenerationSpec {
-    GenerationSpec {
-        prompt: prompt.into(),
-        negative_prompt: String::new(),
-        width: 256,
-        height: 256,
-        steps: 8,
-        guidance_scale: 4.0,
-        seed,
-        batch_size: 1,
-        scheduler: schedulers::find("dpmpp_2m").unwrap(),
-        sigmas: schedulers::SigmaSpacing::Default,
-        eta: 0.0,
-    }
+    let info = families::inspect(&sd_worker::builtin::files()).unwrap();
+    let scheduler = schedulers::find("dpmpp_2m").unwrap();
+    GenerationSpec { steps: 8, seed, scheduler, ..GenerationSpec::new(prompt, &info) }
 }
 
 fn draw(pipeline: &mut dyn Pipeline, spec: &GenerationSpec) -> Picture {
     match pipeline.generate(spec, &CancelToken::default(), &mut Watcher::default()).unwrap() {
         Outcome::Finished(mut finished) => finished.pictures.remove(0),
-        Outcome::Canceled => panic!("nobody canceled"),
+        other => panic!("not finished: {other:?}"),
     }
 }
 

@@ -1,93 +1,264 @@
+//! Each network, one call at a time, against diffusers and transformers.
+
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use sd_worker::diffusion::CancelToken;
 use sd_worker::diffusion::cancel::Halt;
-use sd_worker::diffusion::nn::clip_text::{ClipTextConfig, ClipTextEncoder};
-use sd_worker::diffusion::nn::unet::{Unet, UnetConfig};
-use sd_worker::diffusion::nn::vae::{VaeConfig, VaeDecoder};
+use sd_worker::diffusion::nn::clip_text::{ClipTextConfig, ClipTextEncoder, HiddenLayer, TextEncoding};
+use sd_worker::diffusion::nn::time::guidance_scale_embedding;
+use sd_worker::diffusion::nn::unet::{AddedConditioning, Unet, UnetConfig, UnetInput};
+use sd_worker::diffusion::nn::vae::{Posterior, VaeConfig, VaeDecoder, VaeEncoder};
 use sd_worker::diffusion::weights::Weights;
 
 use super::{RELATIVE_L2_MAX, golden_tensors, relative_l2, tiny_model};
 
-const MODELS: [&str; 2] = ["sd1", "sd2"];
+/// Relative L2 distance of a whole network in f16 from the same in f32: each rounding is 5·10⁻⁴, and it takes many.
+const F16_RELATIVE_L2_MAX: f64 = 1e-2;
 
-fn text_encoder(model: &str) -> ClipTextEncoder {
+const UNETS: [&str; 6] = ["sd1", "sd2", "sdxl", "sdxl_refiner", "inpaint", "lcm"];
+const AUTOENCODERS: [&str; 3] = ["sd1", "sd2", "sdxl"];
+/// Model and folder of each kind of text encoder: CLIP's and OpenCLIP's of SD, both of SDXL.
+const TEXT_ENCODERS: [[&str; 2]; 4] =
+    [["sd1", "text_encoder"], ["sd2", "text_encoder"], ["sdxl", "text_encoder"], ["sdxl", "text_encoder_2"]];
+
+type Goldens = HashMap<String, Tensor>;
+
+fn goldens() -> Goldens {
+    golden_tensors("networks.safetensors")
+}
+
+pub(super) fn text_encoder([model, folder]: [&str; 2], dtype: DType) -> (ClipTextConfig, ClipTextEncoder) {
     let files = tiny_model(model);
-    let config = ClipTextConfig::read(&files, "text_encoder/config.json").unwrap();
-    let weights = Weights::open(&files, "text_encoder", "model").unwrap();
-    ClipTextEncoder::load(&config, &weights, &Device::Cpu).unwrap()
+    let config = ClipTextConfig::read(&files, &format!("{folder}/config.json")).unwrap();
+    let weights = Weights::open(&files, folder, "model").unwrap();
+    let encoder = ClipTextEncoder::load(&config, &weights, &Device::Cpu, dtype).unwrap();
+    (config, encoder)
 }
 
 pub(super) fn unet(model: &str) -> Unet {
+    unet_in(model, DType::F32)
+}
+
+fn unet_in(model: &str, dtype: DType) -> Unet {
     let files = tiny_model(model);
     let config = UnetConfig::read(&files, "unet/config.json").unwrap();
     let weights = Weights::open(&files, "unet", "diffusion_pytorch_model").unwrap();
-    Unet::load(&config, &weights, &Device::Cpu).unwrap()
+    Unet::load(&config, &weights, &Device::Cpu, dtype).unwrap()
 }
 
-fn vae(model: &str) -> VaeDecoder {
+fn vae(model: &str, dtype: DType) -> (VaeEncoder, VaeDecoder) {
     let files = tiny_model(model);
     let config = VaeConfig::read(&files, "vae/config.json").unwrap();
     let weights = Weights::open(&files, "vae", "diffusion_pytorch_model").unwrap();
-    VaeDecoder::load(&config, &weights, &Device::Cpu).unwrap()
+    assert!(VaeEncoder::is_in(&weights));
+    let encoder = VaeEncoder::load(&config, &weights, &Device::Cpu, dtype).unwrap();
+    (encoder, VaeDecoder::load(&config, &weights, &Device::Cpu, dtype).unwrap())
 }
 
-fn check(name: &str, found: &Tensor, expected: &Tensor) {
+#[track_caller]
+fn check_within(tolerance: f64, name: &str, found: &Tensor, expected: &Tensor) {
+    assert_eq!(found.dtype(), DType::F32);
     let distance = relative_l2(found, expected);
     println!("{name}: relative L2 {distance:.1e}");
-    assert!(distance <= RELATIVE_L2_MAX, "{name}: {distance:e}");
+    assert!(distance <= tolerance, "{name}: {distance:e}");
 }
 
-fn text_of(goldens: &HashMap<String, Tensor>, model: &str) -> Tensor {
-    goldens[&format!("{model}/text/out")].clone()
+#[track_caller]
+fn check(name: &str, found: &Tensor, expected: &Tensor) {
+    check_within(RELATIVE_L2_MAX, name, found, expected);
+}
+
+/// What the encoder says of the golden prompts.
+fn encode(goldens: &Goldens, [model, folder]: [&str; 2], layer: HiddenLayer, dtype: DType) -> TextEncoding {
+    let (config, encoder) = text_encoder([model, folder], dtype);
+    let ids = goldens[&text_golden([model, folder], "ids")].to_dtype(DType::U32).unwrap();
+    let rows = ids.to_vec2::<u32>().unwrap();
+    let ends = config.ends(rows.iter().map(Vec::as_slice));
+    encoder.forward(&encoder.embed(&ids).unwrap(), &ends, layer, &CancelToken::default()).unwrap()
+}
+
+fn text_golden([model, folder]: [&str; 2], key: &str) -> String {
+    format!("{model}/{}/{key}", folder.replace("_encoder", ""))
 }
 
 #[test]
-fn text_encoder_agrees_with_transformers() {
-    let goldens = golden_tensors("networks.safetensors");
-    for model in MODELS {
-        let ids = goldens[&format!("{model}/text/ids")].to_dtype(DType::U32).unwrap();
-        let found = text_encoder(model).forward(&ids, &CancelToken::default()).unwrap();
-        check(&format!("{model} text encoder"), &found, &text_of(&goldens, model));
-    }
-}
-
-#[test]
-fn unet_agrees_with_diffusers() {
-    let goldens = golden_tensors("networks.safetensors");
-    for model in MODELS {
-        let unet = unet(model);
-        for size in ["even", "odd"] {
-            let latents = &goldens[&format!("{model}/unet/{size}/in")];
-            let text = text_of(&goldens, model);
-            let found = unet.forward(latents, 321.5, &text, &CancelToken::default()).unwrap();
-            check(&format!("{model} unet, {size} size"), &found, &goldens[&format!("{model}/unet/{size}/out")]);
+fn text_encoders_agree_with_transformers() {
+    let goldens = goldens();
+    for encoder in TEXT_ENCODERS {
+        let found = encode(&goldens, encoder, HiddenLayer::Last, DType::F32);
+        let name = text_golden(encoder, "out");
+        check(&name, &found.hidden, &goldens[&name]);
+        let pooled = text_golden(encoder, "pooled");
+        assert_eq!(found.pooled.is_some(), goldens.contains_key(&pooled), "{pooled}");
+        if let Some(found) = found.pooled {
+            check(&pooled, &found, &goldens[&pooled]);
         }
     }
 }
 
 #[test]
-fn vae_agrees_with_diffusers() {
-    let goldens = golden_tensors("networks.safetensors");
-    for model in MODELS {
-        let latents = &goldens[&format!("{model}/vae/in")];
-        let found = vae(model).decode(latents, &CancelToken::default()).unwrap();
-        check(&format!("{model} vae"), &found, &goldens[&format!("{model}/vae/out")]);
+fn clip_skip_takes_the_layer_that_diffusers_takes() {
+    let goldens = goldens();
+    for encoder in TEXT_ENCODERS {
+        // SDXL takes the state as it is, SD normalises it.
+        let final_norm = encoder[0] != "sdxl";
+        let layer = HiddenLayer::FromEnd { skip: 1, final_norm };
+        let found = encode(&goldens, encoder, layer, DType::F32);
+        let name = text_golden(encoder, if final_norm { "skip_1_normed" } else { "skip_1" });
+        check(&name, &found.hidden.narrow(0, 0, 1).unwrap(), &goldens[&name]);
+        if let Some(found) = found.pooled {
+            check("pooled whatever is skipped", &found, &goldens[&text_golden(encoder, "pooled")]);
+        }
+    }
+    let (_, encoder) = text_encoder(TEXT_ENCODERS[0], DType::F32);
+    let embedded = encoder.embed(&Tensor::zeros((1, 77), DType::U32, &Device::Cpu).unwrap()).unwrap();
+    let skip = |skip| {
+        let layer = HiddenLayer::FromEnd { skip, final_norm: false };
+        encoder.forward(&embedded, &[0], layer, &CancelToken::default())
+    };
+    assert!(skip(2).is_ok());
+    let Err(Halt::Tensor(error)) = skip(3) else { panic!("three of two layers were skipped") };
+    assert!(error.to_string().contains("2 layers cannot skip 3"), "{error}");
+}
+
+/// What the goldens of a UNet are conditioned on.
+fn unet_input(goldens: &Goldens, model: &str) -> UnetInput {
+    let golden = |key: &str| goldens.get(&format!("{model}/unet/{key}")).cloned();
+    UnetInput {
+        context: golden("context").unwrap(),
+        added: golden("text_embeds")
+            .map(|text_embeds| AddedConditioning { text_embeds, time_ids: golden("time_ids").unwrap() }),
+        guidance_embedding: golden("guidance"),
     }
 }
 
 #[test]
+fn unets_agree_with_diffusers() {
+    let goldens = goldens();
+    for model in UNETS {
+        let unet = unet(model);
+        let input = unet_input(&goldens, model);
+        for size in ["even", "odd"] {
+            let name = format!("{model}/unet/{size}");
+            let latents = &goldens[&format!("{name}/in")];
+            let found = unet.forward(latents, 321.5, &input, &CancelToken::default()).unwrap();
+            check(&name, &found, &goldens[&format!("{name}/out")]);
+        }
+    }
+}
+
+#[test]
+fn a_unet_refuses_conditioning_that_is_not_its_own() {
+    let goldens = goldens();
+    let refusal = |model: &str, change: fn(&mut UnetInput, UnetInput)| {
+        let mut input = unet_input(&goldens, model);
+        let (added, guided) = (unet_input(&goldens, "sdxl"), unet_input(&goldens, "lcm"));
+        change(&mut input, UnetInput { guidance_embedding: guided.guidance_embedding, ..added });
+        let latents = &goldens[&format!("{model}/unet/even/in")];
+        match unet(model).forward(latents, 1.0, &input, &CancelToken::default()) {
+            Err(Halt::Tensor(error)) => error.to_string(),
+            _ => panic!("{model} took it"),
+        }
+    };
+    assert!(refusal("sdxl", |input, _| input.added = None).contains("wants a pooled prompt"));
+    assert!(refusal("sd1", |input, other| input.added = other.added).contains("knows no pooled prompt"));
+    let guided = refusal("sd1", |input, other| input.guidance_embedding = other.guidance_embedding);
+    assert!(guided.contains("no projection of a guidance scale"), "{guided}");
+}
+
+#[test]
+fn a_unet_of_lcm_runs_without_a_guidance_scale() {
+    let goldens = goldens();
+    let (unet, mut input) = (unet("lcm"), unet_input(&goldens, "lcm"));
+    let latents = &goldens["lcm/unet/even/in"];
+    let out = |input: &UnetInput| unet.forward(latents, 321.5, input, &CancelToken::default()).unwrap();
+    let guided = out(&input);
+    input.guidance_embedding = Some(input.guidance_embedding.unwrap().zeros_like().unwrap());
+    let of_zeros = out(&input);
+    input.guidance_embedding = None;
+    check("no embedding is one of zeros", &out(&input), &of_zeros);
+    assert!(relative_l2(&guided, &of_zeros) > 1e-3);
+}
+
+#[test]
+fn guidance_scales_are_embedded_as_by_diffusers() {
+    let goldens = goldens();
+    for channels in [256, 11] {
+        let expected = &goldens[&format!("guidance_scale_embedding/{channels}")];
+        for (row, scale) in [0.0, 7.5, 13.0].into_iter().enumerate() {
+            let found = guidance_scale_embedding(scale, channels, &Device::Cpu).unwrap();
+            check(&format!("{channels} channels of {scale}"), &found, &expected.narrow(0, row, 1).unwrap());
+        }
+    }
+}
+
+#[test]
+fn vae_decoders_agree_with_diffusers() {
+    let goldens = goldens();
+    for model in AUTOENCODERS {
+        let latents = &goldens[&format!("{model}/vae/in")];
+        let found = vae(model, DType::F32).1.decode(latents, &CancelToken::default()).unwrap();
+        check(&format!("{model}/vae"), &found, &goldens[&format!("{model}/vae/out")]);
+    }
+}
+
+#[test]
+fn vae_encoders_agree_with_diffusers() {
+    let goldens = goldens();
+    for model in AUTOENCODERS {
+        let (encoder, _) = vae(model, DType::F32);
+        for size in ["even", "odd"] {
+            let golden = |key: &str| &goldens[&format!("{model}/vae/encoder/{size}/{key}")];
+            let posterior: Posterior = encoder.encode(golden("in"), &CancelToken::default()).unwrap();
+            let found = [
+                ("mean", posterior.mean.clone()),
+                ("logvar", posterior.logvar.clone()),
+                ("sample", posterior.sample(golden("noise")).unwrap()),
+                ("mode", posterior.mode().unwrap()),
+            ];
+            for (key, found) in found {
+                check(&format!("{model}/vae/encoder/{size}/{key}"), &found, golden(key));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_network_computes_in_f16() {
+    let goldens = goldens();
+    let cancel = CancelToken::default();
+    let close = |name: &str, found: &Tensor, expected: &Tensor| {
+        let distance = relative_l2(found, expected);
+        assert!(distance > 1e-6, "{name} was computed in f32");
+        check_within(F16_RELATIVE_L2_MAX, name, found, expected);
+    };
+    let text = encode(&goldens, TEXT_ENCODERS[0], HiddenLayer::Last, DType::F16);
+    close("sd1 text encoder in f16", &text.hidden, &goldens["sd1/text/out"]);
+    let (latents, input) = (&goldens["sd1/unet/even/in"], unet_input(&goldens, "sd1"));
+    let found = unet_in("sd1", DType::F16).forward(latents, 321.5, &input, &cancel).unwrap();
+    close("sd1 unet in f16", &found, &goldens["sd1/unet/even/out"]);
+    let (encoder, decoder) = vae("sd1", DType::F16);
+    let found = decoder.decode(&goldens["sd1/vae/in"], &cancel).unwrap();
+    close("sd1 vae decoder in f16", &found, &goldens["sd1/vae/out"]);
+    let found = encoder.encode(&goldens["sd1/vae/encoder/even/in"], &cancel).unwrap();
+    close("sd1 vae encoder in f16", &found.mean, &goldens["sd1/vae/encoder/even/mean"]);
+}
+
+#[test]
 fn every_network_halts_when_the_token_is_set() {
-    let goldens = golden_tensors("networks.safetensors");
+    let goldens = goldens();
     let canceled = CancelToken::default();
     canceled.cancel();
-    let ids = goldens["sd1/text/ids"].to_dtype(DType::U32).unwrap();
-    let latents = &goldens["sd1/unet/even/in"];
+    let (_, text) = text_encoder(TEXT_ENCODERS[0], DType::F32);
+    let embedded = text.embed(&goldens["sd1/text/ids"].to_dtype(DType::U32).unwrap()).unwrap();
+    let input = unet_input(&goldens, "sd1");
+    let (encoder, decoder) = vae("sd1", DType::F32);
     let halted = [
-        text_encoder("sd1").forward(&ids, &canceled),
-        unet("sd1").forward(latents, 1.0, &text_of(&goldens, "sd1"), &canceled),
-        vae("sd1").decode(latents, &canceled),
+        text.forward(&embedded, &[0, 0], HiddenLayer::Last, &canceled).map(|encoding| encoding.hidden),
+        unet("sd1").forward(&goldens["sd1/unet/even/in"], 1.0, &input, &canceled),
+        encoder.encode(&goldens["sd1/vae/encoder/even/in"], &canceled).map(|posterior| posterior.mean),
+        decoder.decode(&goldens["sd1/vae/in"], &canceled),
     ];
     for result in halted {
         assert!(matches!(result, Err(Halt::Canceled)));

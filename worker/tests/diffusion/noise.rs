@@ -1,5 +1,5 @@
 use candle_core::Device;
-use sd_worker::diffusion::noise::{LatentNoise, TorchGenerator};
+use sd_worker::diffusion::noise::{CpuGenerator, LatentNoise, Rng};
 
 use super::golden_tensors;
 
@@ -19,7 +19,7 @@ fn is_torchs_for_every_size_and_seed() {
     let mut count = 0;
     for (name, expected) in fresh {
         let (seed, size) = name.split_once('/').unwrap();
-        let found = TorchGenerator::new(seed.parse().unwrap()).normals(size.parse().unwrap());
+        let found = CpuGenerator::new(seed.parse().unwrap()).normals(size.parse().unwrap());
         let difference = difference(&found, &expected.to_vec1().unwrap());
         assert!(difference <= DIFFERENCE_MAX, "seed {seed}, size {size}: {difference:e}");
         worst = worst.max(difference);
@@ -32,7 +32,7 @@ fn is_torchs_for_every_size_and_seed() {
 #[test]
 fn goes_on_where_the_call_before_stopped() {
     let goldens = golden_tensors("noise.safetensors");
-    let mut generator = TorchGenerator::new(7);
+    let mut generator = CpuGenerator::new(7);
     let mut calls = 0;
     while let Some(expected) = goldens.get(&format!("stream/{calls}")) {
         let expected = expected.to_vec1().unwrap();
@@ -45,15 +45,28 @@ fn goes_on_where_the_call_before_stopped() {
 
 #[test]
 fn of_a_batch_is_that_of_its_seeds() {
-    let draw = |seed, batch| {
-        let mut noise = LatentNoise::new(seed, batch, (6, 5, 4), &Device::Cpu);
-        (noise.draw().unwrap(), noise.draw().unwrap())
-    };
-    let (first, second) = draw(10, 2);
-    let (alone_first, alone_second) = draw(11, 1);
-    assert_eq!(first.dims(), [2, 6, 5, 4]);
-    for (both, alone) in [(first, alone_first), (second, alone_second)] {
-        let of_item = both.get(1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(of_item, alone.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    for (rng, name, _) in Rng::ALL {
+        let draw = |seed, batch| {
+            let mut noise = LatentNoise::new(*rng, seed, batch, (6, 5, 4), &Device::Cpu);
+            // As image to image does: first the posterior of the encoder, then the latents.
+            [noise.draw_shaped((3, 5, 2)).unwrap(), noise.draw().unwrap(), noise.draw().unwrap()]
+        };
+        let (both, alone) = (draw(10, 2), draw(11, 1));
+        assert_eq!(both[0].dims(), [2, 3, 5, 2], "{name}");
+        assert_eq!(both[1].dims(), [2, 6, 5, 4], "{name}");
+        for (both, alone) in both.iter().zip(&alone) {
+            let of_item = both.get(1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(of_item, alone.flatten_all().unwrap().to_vec1::<f32>().unwrap(), "{name}");
+        }
     }
+}
+
+#[test]
+fn has_a_name_for_every_generator() {
+    for (rng, name, label) in Rng::ALL {
+        assert_eq!(Rng::find(name), Some(*rng));
+        assert_eq!(rng.name(), *name);
+        assert!(!label.is_empty());
+    }
+    assert_eq!(Rng::find("cuda"), None);
 }

@@ -1,6 +1,8 @@
 use candle_core::Device;
 use sd_worker::diffusion::weights::ModelFiles;
-use sd_worker::diffusion::{CancelToken, GenerationSpec, Observer, Outcome, Pipeline, StepView, families, schedulers};
+use sd_worker::diffusion::{
+    CancelToken, GenerationSpec, GuidanceSpec, Observer, Outcome, Pipeline, StepView, families, schedulers,
+};
 use serde::Deserialize;
 
 use super::{golden, golden_json, tiny_model};
@@ -50,23 +52,22 @@ fn files(model: &str) -> ModelFiles {
 fn check(model: &str) {
     let files = files(model);
     let info = families::inspect(&files).unwrap();
-    let mut pipeline: Box<dyn Pipeline> = families::load(&files, &Device::Cpu).unwrap();
+    let mut pipeline: Box<dyn Pipeline> = families::load(&files, &[], &Device::Cpu).unwrap();
     let cases: Vec<Case> = golden_json("pictures.json");
     let cases: Vec<_> = cases.into_iter().filter(|case| case.model == model).collect();
     assert!(!cases.is_empty());
     for case in cases {
         let spec = GenerationSpec {
-            prompt: case.prompt,
-            negative_prompt: case.negative_prompt,
+            negative_prompt: Some(case.negative_prompt),
             width: case.width,
             height: case.height,
             steps: case.steps,
-            guidance_scale: case.guidance_scale,
+            guidance: GuidanceSpec::of(case.guidance_scale),
             seed: case.seed,
             batch_size: case.batch_size,
             scheduler: schedulers::find(&case.scheduler).unwrap(),
             sigmas: schedulers::SigmaSpacing::find(&case.sigmas).unwrap(),
-            eta: 0.0,
+            ..GenerationSpec::new(case.prompt, &info)
         };
         let mut counter = Counter::default();
         let outcome = pipeline.generate(&spec, &CancelToken::default(), &mut counter).unwrap();

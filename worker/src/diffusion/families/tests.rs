@@ -64,8 +64,7 @@ fn stable_diffusion_1_5_is_understood() {
     let info = inspect(&files).unwrap();
     assert_eq!((info.family, info.width, info.height), ("sd", 512, 512));
     assert_eq!((info.steps, info.guidance_scale, info.latent_channels, info.latent_scale), (25, 7.5, 4, 8));
-    // PNDM is not in the table, so that the first row stands in.
-    assert_eq!((info.scheduler.name, info.sigmas), ("euler", SigmaSpacing::Default));
+    assert_eq!((info.scheduler.name, info.sigmas), ("pndm", SigmaSpacing::Default));
     assert_eq!((info.preview_rows[1], info.preview_bias), ([0.1625, 0.2487, 0.1175], [0.5; 3]));
 }
 
@@ -83,6 +82,8 @@ fn karras_sigmas_are_the_models_own_where_its_scheduler_has_them() {
     };
     assert_eq!(sigmas_of("DPMSolverMultistepScheduler"), ("dpmpp_2m", SigmaSpacing::Karras));
     assert_eq!(sigmas_of("DDIMScheduler"), ("ddim", SigmaSpacing::Default));
+    // One that is not in the table: the first row stands in.
+    assert_eq!(sigmas_of("FlowMatchEulerDiscreteScheduler"), ("euler", SigmaSpacing::Karras));
 }
 
 #[test]
@@ -100,25 +101,24 @@ fn a_setting_that_is_not_implemented_is_refused_by_name_and_value() {
     let unet = "unet/config.json";
     check(unet, "act_fn", json!("mish"), "\"mish\", and this worker supports \"silu\" or \"swish\"");
     check(unet, "class_embed_type", json!("timestep"), "\"timestep\", and this worker supports null");
-    check(unet, "addition_embed_type", json!("text_time"), "\"text_time\"");
+    check(unet, "addition_embed_type", json!("image"), "\"image\"");
     check(unet, "dual_cross_attention", json!(true), "true");
-    check(unet, "time_cond_proj_dim", json!(256), "256");
     check(unet, "resnet_time_scale_shift", json!("scale_shift"), "\"scale_shift\"");
     check(unet, "only_cross_attention", json!([true, false, false, false]), "[true,false,false,false]");
     check(unet, "mid_block_type", json!(null), "null");
     check(unet, "down_block_types", json!(["AttnDownBlock2D"]), "[\"AttnDownBlock2D\"]");
     check(unet, "up_block_types", json!(["UpBlock2D"]), "[\"UpBlock2D\"], and this worker supports one value for each");
     check(unet, "attention_head_dim", json!(7), "7, and this worker supports a divisor of 320");
-    check(unet, "in_channels", json!(9), "9, and this worker supports 4 here");
+    check(unet, "in_channels", json!(8), "8, and this worker supports 4 here, or 9 for inpainting");
     check(unet, "cross_attention_dim", json!(1024), "1024");
-    check("vae/config.json", "shift_factor", json!(0.1159), "0.1159");
+    check("vae/config.json", "scaling_factor", json!(0), "0, and this worker supports any other number");
     check("vae/config.json", "latents_mean", json!([0.0]), "[0.0]");
     check("text_encoder/config.json", "hidden_act", json!("relu"), "\"relu\"");
     check("text_encoder/config.json", "num_attention_heads", json!(7), "7");
     let scheduler = "scheduler/scheduler_config.json";
-    check(scheduler, "algorithm_type", json!("sde-dpmsolver++"), "\"sde-dpmsolver++\"");
+    check(scheduler, "algorithm_type", json!("dpmsolver"), "\"dpmsolver\"");
     check(scheduler, "prediction_type", json!("flow_prediction"), "\"flow_prediction\"");
-    check(scheduler, "use_exponential_sigmas", json!(true), "true");
+    check(scheduler, "use_flow_sigmas", json!(true), "true");
     check(scheduler, "trained_betas", json!([0.1]), "[0.1]");
     check(scheduler, "num_train_timesteps", json!(1), "1");
     check(scheduler, "beta_end", json!(1.5), "1.5");
@@ -131,15 +131,16 @@ fn an_unknown_pipeline_is_named_with_the_known_ones() {
             value["_class_name"] = "FluxPipeline".into();
         }
     });
-    let message = load(&files, &Device::Cpu).err().unwrap().to_string();
-    let says = "model_index.json names the pipeline \"FluxPipeline\"; this worker knows StableDiffusionPipeline";
-    assert!(message.ends_with(says), "{message}");
+    let message = load(&files, &[], &Device::Cpu).err().unwrap().to_string();
+    let says =
+        "model_index.json names the pipeline \"FluxPipeline\"; this worker knows LatentConsistencyModelPipeline, ";
+    assert!(message.contains(says) && message.contains("StableDiffusionXLPipeline"), "{message}");
 }
 
 #[test]
 fn a_missing_file_is_named() {
     let (folder, files) = sd15(|_, _| {});
-    assert!(load(&files, &Device::Cpu).err().unwrap().to_string().ends_with("merges.txt is missing"));
+    assert!(load(&files, &[], &Device::Cpu).err().unwrap().to_string().ends_with("merges.txt is missing"));
     std::fs::remove_file(folder.path().join("vae/config.json")).unwrap();
     assert!(inspect(&files).unwrap_err().to_string().ends_with("vae/config.json is missing"));
     std::fs::write(folder.path().join("vae/config.json"), "{").unwrap();

@@ -2,7 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::diffusion::ops::{Conv2d, GroupNorm, Linear, conv2d, group_norm_silu, linear, silu, upsample_nearest};
+use crate::diffusion::ops::{
+    Conv2d, GroupNorm, Linear, Padding, conv2d, group_norm_silu, linear, silu, upsample_nearest,
+};
 use crate::diffusion::weights::{LoadError, Scope};
 
 /// Settings that all residual blocks of a network share.
@@ -46,14 +48,16 @@ impl ResnetBlock {
         })
     }
 
-    /// `x` is `[batch, h, w, inputs]`, `time` the embedding `[1, time_channels]`; `[batch, h, w, outputs]` comes back.
+    /// `x` is `[batch, h, w, inputs]`, `time` the embedding `[batch, time_channels]`, where a batch of one
+    /// stands for any; `[batch, h, w, outputs]` comes back.
     ///
     /// # Errors
     /// When memory runs out.
     pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
         let mut y = conv2d(&group_norm_silu(x, &self.norm1)?, &self.conv1)?;
         if let (Some(projection), Some(time)) = (&self.time, time) {
-            y = y.broadcast_add(&linear(&silu(time)?, projection)?)?;
+            let shift = linear(&silu(time)?, projection)?;
+            y = y.broadcast_add(&shift.unsqueeze(1)?.unsqueeze(1)?)?;
         }
         let y = conv2d(&group_norm_silu(&y, &self.norm2)?, &self.conv2)?;
         match &self.shortcut {
@@ -85,20 +89,21 @@ impl Upsample {
     }
 }
 
-/// Diffusers' `Downsample2D` with convolution and padding 1.
+/// Diffusers' `Downsample2D` with convolution.
 #[derive(Debug)]
 pub struct Downsample(Conv2d);
 
 impl Downsample {
-    /// Loads the convolution.
+    /// Loads the convolution. The UNet pads by one on every side, the VAE by one below and on the right.
     ///
     /// # Errors
     /// When a tensor does not fit.
-    pub fn load(scope: &Scope, channels: usize) -> Load<Self> {
-        Ok(Self(scope.sub("conv").conv2d(channels, channels, 3, 2)?))
+    pub fn load(scope: &Scope, channels: usize, padding: Padding) -> Load<Self> {
+        Ok(Self(scope.sub("conv").conv2d_padded(channels, channels, 3, 2, padding)?))
     }
 
-    /// `[batch, h, w, channels]` into `[batch, ⌈h/2⌉, ⌈w/2⌉, channels]`.
+    /// `[batch, h, w, channels]` into half the height and width: rounded up under the UNet's padding, down under
+    /// the VAE's.
     ///
     /// # Errors
     /// When memory runs out.

@@ -2,7 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::diffusion::ops::{GroupNorm, LayerNorm, Linear, attention, geglu, group_norm, layer_norm, linear};
+use crate::diffusion::ops::{
+    Conv2d, GroupNorm, Heads, LayerNorm, Linear, attention, conv2d, geglu, group_norm, layer_norm, linear,
+};
 use crate::diffusion::weights::{LoadError, Scope};
 
 /// Shape of a [`SpatialTransformer`].
@@ -12,6 +14,8 @@ pub struct TransformerSettings {
     pub channels: usize,
     /// Attention heads.
     pub heads: usize,
+    /// Whether queries meet keys in f32, whatever the dtype.
+    pub upcast_attention: bool,
     /// Channels of the context.
     pub context_channels: usize,
     /// Blocks one after the other.
@@ -35,7 +39,7 @@ pub struct SpatialTransformer {
 #[derive(Debug)]
 enum Projection {
     Matrix(Linear),
-    Convolution(crate::diffusion::ops::Conv2d),
+    Convolution(Conv2d),
 }
 
 impl Projection {
@@ -50,7 +54,7 @@ impl Projection {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Matrix(matrix) => linear(x, matrix),
-            Self::Convolution(convolution) => crate::diffusion::ops::conv2d(x, convolution),
+            Self::Convolution(convolution) => conv2d(x, convolution),
         }
     }
 }
@@ -100,7 +104,8 @@ struct TransformerBlock {
 
 impl TransformerBlock {
     fn load(scope: &Scope, settings: TransformerSettings) -> Load<Self> {
-        let TransformerSettings { channels, heads, context_channels, .. } = settings;
+        let TransformerSettings { channels, heads, context_channels, upcast_attention: upcast, .. } = settings;
+        let heads = Heads { count: heads, causal: false, upcast };
         let norm = |name| scope.sub(name).layer_norm(channels, 1e-5);
         Ok(Self {
             norm1: norm("norm1")?,
@@ -125,7 +130,7 @@ impl TransformerBlock {
 /// Diffusers' `Attention` without bias on queries, keys and values.
 #[derive(Debug)]
 struct Attention {
-    heads: usize,
+    heads: Heads,
     queries: Linear,
     keys: Linear,
     values: Linear,
@@ -133,7 +138,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn load(scope: &Scope, channels: usize, context_channels: usize, heads: usize) -> Load<Self> {
+    fn load(scope: &Scope, channels: usize, context_channels: usize, heads: Heads) -> Load<Self> {
         Ok(Self {
             heads,
             queries: scope.sub("to_q").linear_no_bias(channels, channels)?,
@@ -147,7 +152,7 @@ impl Attention {
         let q = linear(x, &self.queries)?;
         let k = linear(context, &self.keys)?;
         let v = linear(context, &self.values)?;
-        linear(&attention(&q, &k, &v, self.heads, false)?, &self.out)
+        linear(&attention(&q, &k, &v, self.heads)?, &self.out)
     }
 }
 

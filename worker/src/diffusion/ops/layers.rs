@@ -1,9 +1,9 @@
 //! Weights in the layout that the operations read, made once when a model is loaded.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
-/// A 2D convolution.
-#[derive(Debug)]
+/// A 2D convolution. A copy shares its tensors.
+#[derive(Clone, Debug)]
 pub struct Conv2d {
     /// `[kernel · kernel · in, out]`, rows ordered (y, x, channel), as patches of a channels-last picture are.
     pub(super) weight: Tensor,
@@ -11,7 +11,23 @@ pub struct Conv2d {
     pub(super) bias: Option<Tensor>,
     pub(super) kernel: usize,
     pub(super) stride: usize,
-    pub(super) padding: usize,
+    pub(super) padding: Padding,
+}
+
+/// Rows and columns of zeros around a picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Padding {
+    /// Above and on the left.
+    pub before: usize,
+    /// Below and on the right.
+    pub behind: usize,
+}
+
+impl Padding {
+    /// As much as keeps the size of a picture under a `kernel` of odd side and stride 1.
+    pub const fn same(kernel: usize) -> Self {
+        Self { before: kernel / 2, behind: kernel / 2 }
+    }
 }
 
 impl Conv2d {
@@ -19,7 +35,7 @@ impl Conv2d {
     ///
     /// # Errors
     /// When the shape is another one.
-    pub fn new(weight: &Tensor, bias: Option<Tensor>, stride: usize, padding: usize) -> Result<Self> {
+    pub fn new(weight: &Tensor, bias: Option<Tensor>, stride: usize, padding: Padding) -> Result<Self> {
         let (out, channels, kernel, kernel_x) = weight.dims4()?;
         if kernel != kernel_x {
             candle_core::bail!("a square kernel is expected, not {kernel}×{kernel_x}")
@@ -27,10 +43,39 @@ impl Conv2d {
         let weight = weight.permute((2, 3, 1, 0))?.reshape((kernel * kernel * channels, out))?.contiguous()?;
         Ok(Self { weight, bias, kernel, stride, padding })
     }
+
+    /// The shape of the weight as torch stores it: `[out, in, kernel, kernel]`.
+    ///
+    /// # Errors
+    /// Never, for a convolution that was made.
+    pub fn shape(&self) -> Result<[usize; 4]> {
+        let (rows, out) = self.weight.dims2()?;
+        Ok([out, rows / (self.kernel * self.kernel), self.kernel, self.kernel])
+    }
+
+    /// The convolution with `up · down` added to its weight: `up` is `[out, rank]`, `down` `[rank, in · kernel · kernel]`
+    /// in torch's order, both f32. The sum is made in f32.
+    ///
+    /// Only the two small matrices are laid out anew, so that the cost is one product of the weight's size.
+    ///
+    /// # Errors
+    /// When the shapes are other ones or memory runs out.
+    pub fn plus_low_rank(&self, up: &Tensor, down: &Tensor) -> Result<Self> {
+        let [_, inputs, kernel, _] = self.shape()?;
+        let rank = down.dim(0)?;
+        let down = down.reshape((rank, inputs, kernel, kernel))?.permute((2, 3, 1, 0))?;
+        let delta = down.reshape((kernel * kernel * inputs, rank))?.matmul(&up.t()?)?;
+        Ok(Self { weight: sum(&self.weight, &delta)?, ..self.clone() })
+    }
 }
 
-/// A matrix product over the last dimension.
-#[derive(Debug)]
+/// `weight + delta` in f32, in the type of `weight`.
+fn sum(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
+    weight.to_dtype(DType::F32)?.add(delta)?.to_dtype(weight.dtype())
+}
+
+/// A matrix product over the last dimension. A copy shares its tensors.
+#[derive(Clone, Debug)]
 pub struct Linear {
     /// `[in, out]`
     pub(super) weight: Tensor,
@@ -45,6 +90,25 @@ impl Linear {
     /// When the shape is another one.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
         Ok(Self { weight: weight.t()?.contiguous()?, bias })
+    }
+
+    /// The shape of the weight as torch stores it: `[out, in]`.
+    ///
+    /// # Errors
+    /// Never, for a layer that was made.
+    pub fn shape(&self) -> Result<[usize; 2]> {
+        let (inputs, outputs) = self.weight.dims2()?;
+        Ok([outputs, inputs])
+    }
+
+    /// The layer with `up · down` added to its weight: `up` is `[out, rank]`, `down` `[rank, in]`, both f32. The sum
+    /// is made in f32.
+    ///
+    /// # Errors
+    /// When the shapes are other ones or memory runs out.
+    pub fn plus_low_rank(&self, up: &Tensor, down: &Tensor) -> Result<Self> {
+        let delta = down.t()?.matmul(&up.t()?)?;
+        Ok(Self { weight: sum(&self.weight, &delta)?, bias: self.bias.clone() })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Conv2d, GroupNorm, LayerNorm, Linear, SCRATCH_BYTES_MAX};
+use super::{Conv2d, GroupNorm, Heads, LayerNorm, Linear, Padding, SCRATCH_BYTES_MAX};
 
 /// Convolves `x`, `[batch, height, width, in]`, into `[batch, height', width', out]`.
 ///
@@ -11,21 +11,23 @@ use super::{Conv2d, GroupNorm, LayerNorm, Linear, SCRATCH_BYTES_MAX};
 /// # Errors
 /// When shapes do not fit or memory runs out.
 pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
-    if conv.kernel == 1 && conv.stride == 1 && conv.padding == 0 {
+    let Conv2d { kernel, stride, padding: Padding { before, behind }, .. } = *conv;
+    if (kernel, stride, before, behind) == (1, 1, 0, 0) {
         return matmul_bias(x, &conv.weight, conv.bias.as_ref());
     }
     let (batch, height, width, channels) = x.dims4()?;
-    let Conv2d { kernel, stride, padding, .. } = *conv;
-    if height + 2 * padding < kernel || width + 2 * padding < kernel {
+    let (padded_height, padded_width) = (before + height + behind, before + width + behind);
+    if padded_height < kernel || padded_width < kernel {
         candle_core::bail!("a {kernel}×{kernel} kernel does not fit into {height}×{width}")
     }
-    let out_height = (height + 2 * padding - kernel) / stride + 1;
-    let out_width = (width + 2 * padding - kernel) / stride + 1;
+    let out_height = (padded_height - kernel) / stride + 1;
+    let out_width = (padded_width - kernel) / stride + 1;
     // Enough zeros behind the last patch for a strided one to be a narrow and a reshape.
-    let zeros_behind = |size: usize, out: usize| (kernel - 1 + out * stride).max(size + 2 * padding) - size - padding;
-    let padded = x.pad_with_zeros(1, padding, zeros_behind(height, out_height))?.pad_with_zeros(
+    let zeros_behind =
+        |size: usize, out: usize| (kernel - 1 + out * stride).max(before + size + behind) - size - before;
+    let padded = x.pad_with_zeros(1, before, zeros_behind(height, out_height))?.pad_with_zeros(
         2,
-        padding,
+        before,
         zeros_behind(width, out_width),
     )?;
 
@@ -143,15 +145,17 @@ pub fn layer_norm(x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
 }
 
 /// Multi-head attention (Vaswani et al. 2017, equation 1): `q` is `[batch, queries, heads · d]`, `k` and `v` are
-/// `[batch, keys, heads · d]`, the result is `[batch, queries, heads · d]`. With `causal`, query *i* sees keys `0..=i`.
+/// `[batch, keys, heads · d]`, the result is `[batch, queries, heads · d]`.
 ///
 /// Scores exist for a strip of queries at a time; the softmax is in f32.
 ///
 /// # Errors
 /// When shapes do not fit or memory runs out.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
+    let Heads { count: heads, causal, upcast } = heads;
     let (batch, queries, channels) = q.dims3()?;
     let keys = k.dim(1)?;
+    let score_dtype = if upcast { DType::F32 } else { q.dtype() };
     let scale = 1.0 / ((channels / heads) as f64).sqrt();
     let by_head = |x: &Tensor, item: usize| -> Result<Tensor> {
         let x = x.get(item)?;
@@ -160,8 +164,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
     let strip = (SCRATCH_BYTES_MAX / (heads * keys * DType::F32.size_in_bytes())).clamp(1, queries);
     let mut items = Vec::with_capacity(batch);
     for item in 0..batch {
-        let q = (by_head(q, item)? * scale)?;
-        let keys_t = by_head(k, item)?.t()?.contiguous()?;
+        let q = (by_head(q, item)?.to_dtype(score_dtype)? * scale)?;
+        let keys_t = by_head(k, item)?.to_dtype(score_dtype)?.t()?.contiguous()?;
         let values = by_head(v, item)?;
         let mut strips = Vec::with_capacity(queries.div_ceil(strip));
         for start in (0..queries).step_by(strip) {
@@ -170,7 +174,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
             if causal {
                 scores = scores.broadcast_add(&causal_mask(start, rows, keys, q.device())?)?;
             }
-            let weights = candle_nn::ops::softmax_last_dim(&scores)?.to_dtype(q.dtype())?;
+            let weights = candle_nn::ops::softmax_last_dim(&scores)?.to_dtype(values.dtype())?;
             strips.push(weights.matmul(&values)?);
         }
         let joined = if strips.len() == 1 { strips.swap_remove(0) } else { Tensor::cat(&strips, 1)? };

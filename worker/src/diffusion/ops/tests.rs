@@ -7,6 +7,8 @@ use super::*;
 /// Relative to the largest number of the expected result.
 const DIFFERENCE_MAX: f32 = 1e-5;
 
+const NO_PADDING: Padding = Padding { before: 0, behind: 0 };
+
 /// Numbers in `[-1, 1)` that look random, the same on every run.
 fn numbers(shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
@@ -28,13 +30,14 @@ fn check(found: &Tensor, expected: &Tensor) {
 
 #[test]
 fn conv2d_is_candles_in_every_shape() {
-    let check_case = |[batch, height, width]: [usize; 3], [inputs, outputs]: [usize; 2], kernel, stride, padding| {
+    let check_case = |[batch, height, width]: [usize; 3], [inputs, outputs]: [usize; 2], kernel, stride, zeros| {
         let x = numbers(&[batch, height, width, inputs]);
         let weight = numbers(&[outputs, inputs, kernel, kernel]);
         let bias = numbers(&[outputs]);
+        let padding = Padding { before: zeros, behind: zeros };
         let found = conv2d(&x, &Conv2d::new(&weight, Some(bias.clone()), stride, padding).unwrap()).unwrap();
         let channels_first = x.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
-        let expected = channels_first.conv2d(&weight, padding, stride, 1, 1).unwrap();
+        let expected = channels_first.conv2d(&weight, zeros, stride, 1, 1).unwrap();
         check(&found, &expected.permute((0, 2, 3, 1)).unwrap().broadcast_add(&bias).unwrap());
     };
     check_case([2, 7, 5], [3, 4], 3, 1, 1);
@@ -46,12 +49,23 @@ fn conv2d_is_candles_in_every_shape() {
 }
 
 #[test]
+fn conv2d_pads_behind_alone() {
+    for (height, width) in [(8, 6), (7, 5)] {
+        let x = numbers(&[2, height, width, 3]);
+        let weight = numbers(&[4, 3, 3, 3]);
+        let found = conv2d(&x, &Conv2d::new(&weight, None, 2, Padding { before: 0, behind: 1 }).unwrap()).unwrap();
+        let grown = x.pad_with_zeros(1, 0, 1).unwrap().pad_with_zeros(2, 0, 1).unwrap();
+        check(&found, &conv2d(&grown, &Conv2d::new(&weight, None, 2, NO_PADDING).unwrap()).unwrap());
+    }
+}
+
+#[test]
 fn conv2d_is_the_same_in_strips() {
     // One output row takes 9 · 64 · 256 · 4 bytes of patches, so that 64 rows need more than the scratch.
     let (height, width, inputs) = (64, 256, 64);
     assert!(height * width * 9 * inputs * DType::F32.size_in_bytes() > SCRATCH_BYTES_MAX);
     let x = numbers(&[1, height, width, inputs]);
-    let conv = Conv2d::new(&numbers(&[2, inputs, 3, 3]), None, 1, 1).unwrap();
+    let conv = Conv2d::new(&numbers(&[2, inputs, 3, 3]), None, 1, Padding::same(3)).unwrap();
     let whole = conv2d(&x, &conv).unwrap();
     assert_eq!(whole.dims(), [1, height, width, 2]);
     // A band of rows alone, with a row of context on both sides, gives the same rows.
@@ -65,10 +79,10 @@ fn conv2d_is_the_same_in_strips() {
 
 #[test]
 fn conv2d_refuses_what_does_not_fit() {
-    let conv = Conv2d::new(&numbers(&[2, 3, 5, 5]), None, 1, 0).unwrap();
+    let conv = Conv2d::new(&numbers(&[2, 3, 5, 5]), None, 1, NO_PADDING).unwrap();
     assert!(conv2d(&numbers(&[1, 4, 9, 3]), &conv).is_err());
     assert!(conv2d(&numbers(&[1, 9, 9, 4]), &conv).is_err());
-    assert!(Conv2d::new(&numbers(&[2, 3, 3, 1]), None, 1, 0).is_err());
+    assert!(Conv2d::new(&numbers(&[2, 3, 3, 1]), None, 1, NO_PADDING).is_err());
 }
 
 #[test]
@@ -114,7 +128,8 @@ fn attention_is_that_of_its_heads() {
     let (batch, heads, channels) = (2, 3, 4);
     for (queries, keys, causal) in [(5, 5, true), (5, 7, false), (1, 3, false)] {
         let [q, k, v] = [queries, keys, keys].map(|tokens| numbers(&[batch, tokens, heads * channels]));
-        let found = attention(&q, &((k.clone() * 3.0).unwrap()), &v, heads, causal).unwrap();
+        let found =
+            attention(&q, &((k.clone() * 3.0).unwrap()), &v, Heads { count: heads, causal, upcast: false }).unwrap();
         for item in 0..batch {
             for head in 0..heads {
                 let part = |x: &Tensor| {
@@ -134,8 +149,22 @@ fn attention_is_the_same_in_strips() {
     let [q, k, v] = [1, 2, 3].map(|factor| (numbers(&[1, tokens, 4]) * f64::from(factor)).unwrap());
     for causal in [false, true] {
         let expected = one_head(&q.get(0).unwrap(), &k.get(0).unwrap(), &v.get(0).unwrap(), causal).unwrap();
-        check(&attention(&q, &k, &v, 1, causal).unwrap().get(0).unwrap(), &expected);
+        check(&attention(&q, &k, &v, Heads { count: 1, causal, upcast: false }).unwrap().get(0).unwrap(), &expected);
     }
+}
+
+#[test]
+fn upcast_scores_do_not_overflow_in_f16() {
+    // Scores of 280² · 4 / √4 = 156,800 lie past the largest f16, 65,504.
+    let half = |x: Tensor| x.to_dtype(DType::F16).unwrap();
+    let [q, k] = [2, 3].map(|tokens| half(Tensor::full(280f32, (1, tokens, 4), &Device::Cpu).unwrap()));
+    let v = half(numbers(&[1, 3, 4]));
+    let heads = Heads { count: 1, causal: false, upcast: true };
+    let found = attention(&q, &k, &v, heads).unwrap();
+    assert_eq!(found.dtype(), DType::F16);
+    let mean = v.to_dtype(DType::F32).unwrap().mean_keepdim(1).unwrap().broadcast_as((1, 2, 4)).unwrap();
+    let distance = (found.to_dtype(DType::F32).unwrap() - mean).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(distance.to_scalar::<f32>().unwrap() < 1e-3, "{distance}");
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use candle_core::{Result, Tensor};
 
-use super::config::{Prediction, SchedulerConfig, TimestepSpacing};
+use super::config::{Class, Prediction, SchedulerConfig, TimestepSpacing};
+use super::schedule::Schedule;
 use super::{Noise, ScheduleSpec, Scheduler, Stepped, sigmas};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Ddim {
-    timesteps: Vec<f64>,
+    schedule: Schedule,
     /// ᾱ at each timestep.
     alphas: Vec<f64>,
     /// ᾱ that each step goes to: one spacing below its timestep.
@@ -21,46 +22,31 @@ pub struct Ddim {
 impl Ddim {
     /// The walk that `spec` asks for.
     pub fn new(config: &SchedulerConfig, spec: &ScheduleSpec) -> Self {
-        let training = sigmas::alphas_cumprod(config);
-        let spacing = config.timestep_spacing.unwrap_or(TimestepSpacing::Leading);
-        let visited: Vec<usize> = sigmas::timesteps(config, spacing, spec.steps)
-            .into_iter()
-            .map(|timestep| (timestep.round_ties_even() as usize).min(training.len() - 1))
-            .collect();
-        let final_alpha = if config.set_alpha_to_one { 1.0 } else { training[0] };
+        let training = sigmas::alphas_cumprod(config, Class::RESCALING);
+        let spacing = config.timestep_spacing_for(spec, TimestepSpacing::Leading);
+        let visited = sigmas::whole_timesteps(config, spacing, spec.steps);
+        let final_alpha = if config.set_alpha_to_one.unwrap_or(true) { 1.0 } else { training[0] };
         let stride = config.num_train_timesteps / spec.steps;
         let next = |&timestep: &usize| timestep.checked_sub(stride).map_or(final_alpha, |below| training[below]);
+        let alphas: Vec<f64> = visited.iter().map(|&timestep| training[timestep]).collect();
+        let alphas_next: Vec<f64> = visited.iter().map(next).collect();
+        let last = alphas_next.last().copied();
+        let levels = alphas.iter().copied().chain(last).map(sigmas::sigma_of_alpha).collect();
+        let timesteps = visited.iter().map(|&timestep| timestep as f64).collect();
         Self {
-            timesteps: visited.iter().map(|&timestep| timestep as f64).collect(),
-            alphas: visited.iter().map(|&timestep| training[timestep]).collect(),
-            alphas_next: visited.iter().map(next).collect(),
+            schedule: Schedule::preserving(config, spec, timesteps, levels),
+            alphas,
+            alphas_next,
             eta: spec.eta,
-            clip: config.clip_sample.then_some(config.clip_sample_range),
+            clip: config.clip(true),
             prediction: config.prediction_type,
         }
     }
 }
 
 impl Scheduler for Ddim {
-    fn steps(&self) -> usize {
-        self.timesteps.len()
-    }
-
-    fn initial_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn timestep(&self, step: usize) -> f64 {
-        self.timesteps[step]
-    }
-
-    fn sigma(&self, step: usize) -> f64 {
-        let last = self.alphas_next[self.alphas_next.len() - 1];
-        sigmas::sigma_of_alpha(self.alphas.get(step).copied().unwrap_or(last))
-    }
-
-    fn scale_input(&self, sample: &Tensor, _step: usize) -> Result<Tensor> {
-        Ok(sample.clone())
+    fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     fn advance(&mut self, step: usize, output: &Tensor, sample: &Tensor, noise: &mut Noise<'_>) -> Result<Stepped> {

@@ -3,52 +3,128 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | `scheduler_config.json`: how the model was trained, and what its authors chose |
-//! | [`sigmas`] | noise levels of training, timestep spacings, Karras sigmas |
+//! | [`table`] | the rows of [`SCHEDULERS`]: names, diffusers classes, what each can walk |
+//! | [`schedule`] | the layout of a walk: timesteps and noise levels |
+//! | [`spacing`] [`sigmas`] | how noise levels are spaced: Karras, exponential, beta, Align Your Steps; those of training |
 //! | [`prediction`] | from what the network says to the clean latent |
-//! | [`ddim`] [`euler`] [`euler_ancestral`] [`dpmpp_2m`] | the samplers |
+//! | [`ddim`] [`ddpm`] [`pndm`] [`consistency`] | samplers over the training steps themselves; LCM and TCD |
+//! | [`euler`] [`euler_ancestral`] [`heun`] [`lms`] [`dpm2`] [`dpm_sde`] | samplers of k-diffusion, over sigmas |
+//! | [`dpm_multistep`] [`dpm_singlestep`] [`deis`] [`unipc`] | exponential integrators, over ln(α/σ) |
+//! | [`brownian`] | the noise of [`dpm_sde`] |
 //!
 //! # Invariants
 //! * Each follows the diffusers class that its row names, built with `from_config` of the model's configuration.
 //! * The schedule is f64; only latents are f32.
-//! * A sampler draws no noise itself: what it needs comes from the caller's [`Noise`].
+//! * A sampler draws no noise itself: what it needs comes from the caller's [`Noise`], in the order in which diffusers
+//!   draws from its generator. Only [`dpm_sde`] has a path of its own, fixed by the seed.
+//! * Evaluations come in order, the first being any multiple of the order; what is kept between them counts from it.
 
+pub mod brownian;
 pub mod config;
+pub mod consistency;
 pub mod ddim;
-pub mod dpmpp_2m;
+pub mod ddpm;
+pub mod deis;
+pub mod dpm2;
+pub mod dpm_multistep;
+pub mod dpm_sde;
+pub mod dpm_singlestep;
 pub mod euler;
 pub mod euler_ancestral;
+pub mod heun;
+pub mod lms;
+pub mod pndm;
 pub mod prediction;
+pub mod schedule;
 pub mod sigmas;
+pub mod spacing;
+pub mod table;
+pub mod unipc;
 
 use candle_core::{Result, Tensor};
 
-pub use config::SchedulerConfig;
+pub use config::{Prediction, SchedulerConfig};
+pub use schedule::{Coordinates, Schedule};
+pub use spacing::{AlignedModel, SigmaSpacing};
+pub use table::{SCHEDULERS, SchedulerEntry, find};
 
 /// Walks from noise to a clean latent.
+///
+/// A *step* here is one evaluation of the network, numbered from 0: samplers of second order take two for most steps
+/// of a request.
 pub trait Scheduler {
+    /// The layout of the walk.
+    fn schedule(&self) -> &Schedule;
+
+    /// From `sample` and what the network said of it at `step` to the sample after it. Steps come in order, the first
+    /// of them any that [`Scheduler::start_at_strength`] or [`Scheduler::start_at_fraction`] names.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    fn advance(&mut self, step: usize, output: &Tensor, sample: &Tensor, noise: &mut Noise<'_>) -> Result<Stepped>;
+
     /// Steps of the walk; at least 1.
-    fn steps(&self) -> usize;
+    fn steps(&self) -> usize {
+        self.schedule().timesteps.len()
+    }
+
+    /// Evaluations for one step of a request, 1 or 2 (diffusers' `order`).
+    fn order(&self) -> usize {
+        self.schedule().order
+    }
 
     /// Standard deviation of the latent that the walk starts from.
-    fn initial_sigma(&self) -> f64;
+    fn initial_sigma(&self) -> f64 {
+        self.schedule().initial_sigma
+    }
 
     /// What the network is told at `step`, in training steps.
-    fn timestep(&self, step: usize) -> f64;
+    fn timestep(&self, step: usize) -> f64 {
+        self.schedule().timesteps[step]
+    }
 
     /// Noise before `step`, as a multiple of the clean latent's scale; `sigma(steps())` is what the end leaves.
-    fn sigma(&self, step: usize) -> f64;
+    fn sigma(&self, step: usize) -> f64 {
+        self.schedule().sigmas[step]
+    }
 
     /// What the network is given for `sample` at `step`.
     ///
     /// # Errors
     /// When memory runs out.
-    fn scale_input(&self, sample: &Tensor, step: usize) -> Result<Tensor>;
+    fn scale_input(&self, sample: &Tensor, step: usize) -> Result<Tensor> {
+        match self.schedule().coordinates {
+            Coordinates::Preserving => Ok(sample.clone()),
+            Coordinates::Exploding => sample / (self.sigma(step).powi(2) + 1.0).sqrt(),
+        }
+    }
 
-    /// From `sample` and what the network said of it at `step` to the sample after it. Steps come in order.
+    /// A clean latent with as much of `noise` as the walk has before `step`; both of unit variance and of one shape.
+    ///
+    /// Between the two evaluations of one step it is the noise after the step, as diffusers has it.
     ///
     /// # Errors
     /// When memory runs out.
-    fn advance(&mut self, step: usize, output: &Tensor, sample: &Tensor, noise: &mut Noise<'_>) -> Result<Stepped>;
+    fn add_noise(&self, clean: &Tensor, noise: &Tensor, step: usize) -> Result<Tensor> {
+        self.schedule().add_noise(clean, noise, step)
+    }
+
+    /// The first step of a walk that changes an image by `strength`, 0 to 1; `steps()` where nothing is left to do.
+    fn start_at_strength(&self, strength: f64) -> usize {
+        self.schedule().start_at_strength(strength)
+    }
+
+    /// The first step after a part of the denoising, 0 to 1, that another model does (`denoising_start` of diffusers'
+    /// `StableDiffusionXLImg2ImgPipeline`).
+    fn start_at_fraction(&self, denoising_start: f64) -> usize {
+        self.schedule().start_at_fraction(denoising_start)
+    }
+
+    /// One past the last step of a part of the denoising, 0 to 1 (`denoising_end` of diffusers'
+    /// `StableDiffusionXLPipeline`).
+    fn end_at_fraction(&self, denoising_end: f64) -> usize {
+        self.schedule().end_at_fraction(denoising_end)
+    }
 }
 
 /// Fresh unit noise in the shape of the latents, each time it is called.
@@ -63,89 +139,6 @@ pub struct Stepped {
     pub denoised: Tensor,
 }
 
-/// A row of [`SCHEDULERS`].
-#[derive(Debug)]
-pub struct SchedulerEntry {
-    /// The value of a request's `scheduler`.
-    pub name: &'static str,
-    /// What people call it.
-    pub label: &'static str,
-    /// The diffusers class that it follows, as `scheduler_config.json` names it.
-    pub diffusers_class: &'static str,
-    /// The spacings it can walk; [`SigmaSpacing::Default`] is always among them.
-    pub spacings: &'static [SigmaSpacing],
-    build: fn(&SchedulerConfig, &ScheduleSpec) -> Box<dyn Scheduler>,
-}
-
-/// Every scheduler. The first stands in where a model names one that is not here.
-pub static SCHEDULERS: &[SchedulerEntry] = &[
-    SchedulerEntry {
-        name: "euler",
-        label: "Euler",
-        diffusers_class: "EulerDiscreteScheduler",
-        spacings: &[SigmaSpacing::Default, SigmaSpacing::Karras],
-        build: |config, spec| Box::new(euler::Euler::new(config, spec)),
-    },
-    SchedulerEntry {
-        name: "euler_a",
-        label: "Euler a",
-        diffusers_class: "EulerAncestralDiscreteScheduler",
-        spacings: &[SigmaSpacing::Default],
-        build: |config, spec| Box::new(euler_ancestral::EulerAncestral::new(config, spec)),
-    },
-    SchedulerEntry {
-        name: "dpmpp_2m",
-        label: "DPM++ 2M",
-        diffusers_class: "DPMSolverMultistepScheduler",
-        spacings: &[SigmaSpacing::Default, SigmaSpacing::Karras],
-        build: |config, spec| Box::new(dpmpp_2m::DpmPlusPlus2M::new(config, spec)),
-    },
-    SchedulerEntry {
-        name: "ddim",
-        label: "DDIM",
-        diffusers_class: "DDIMScheduler",
-        spacings: &[SigmaSpacing::Default],
-        build: |config, spec| Box::new(ddim::Ddim::new(config, spec)),
-    },
-];
-
-/// The row of [`SCHEDULERS`] called `name`.
-pub fn find(name: &str) -> Option<&'static SchedulerEntry> {
-    SCHEDULERS.iter().find(|entry| entry.name == name)
-}
-
-impl SchedulerEntry {
-    /// Whether it can walk this spacing.
-    pub fn supports(&self, sigmas: SigmaSpacing) -> bool {
-        self.spacings.contains(&sigmas)
-    }
-
-    /// The walk that `spec` asks for, with a model of `config`.
-    ///
-    /// # Errors
-    /// When there is no such walk.
-    pub fn build(
-        &self,
-        config: &SchedulerConfig,
-        spec: &ScheduleSpec,
-    ) -> std::result::Result<Box<dyn Scheduler>, ScheduleError> {
-        if !self.supports(spec.sigmas) {
-            return Err(ScheduleError::Spacing { scheduler: self.label, sigmas: spec.sigmas.label() });
-        }
-        let steps_max = config.steps_max();
-        if spec.steps == 0 || spec.steps > steps_max {
-            return Err(ScheduleError::Steps { steps: spec.steps, steps_max });
-        }
-        Ok((self.build)(config, spec))
-    }
-}
-
-impl PartialEq for SchedulerEntry {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
 /// What a request decides about a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct ScheduleSpec {
@@ -153,8 +146,22 @@ pub struct ScheduleSpec {
     pub steps: usize,
     /// Spacing of the sigmas.
     pub sigmas: SigmaSpacing,
-    /// DDIM's η: 0 draws no noise on the way, 1 as much as DDPM.
+    /// How much fresh noise DDIM and TCD add, 0 to 1: DDIM with 1 adds as much as DDPM.
     pub eta: f64,
+    /// Of the Brownian paths of DPM++ SDE; image *n* of a batch has `seed + n` (diffusers' `noise_sampler_seed`).
+    pub seed: u64,
+    /// The part of their training steps over which LCM and TCD spread theirs, above 0 up to 1: less only where the
+    /// walk follows diffusers' `LatentConsistencyModelImg2ImgPipeline`, which then takes all of it.
+    pub strength: f64,
+    /// The model that [`SigmaSpacing::AlignYourSteps`] is taken for.
+    pub aligned: AlignedModel,
+}
+
+impl ScheduleSpec {
+    /// A walk of so many steps, without noise on the way where that is a choice, for Stable Diffusion 1.5.
+    pub fn new(steps: usize, sigmas: SigmaSpacing) -> Self {
+        Self { steps, sigmas, eta: 0.0, seed: 0, strength: 1.0, aligned: AlignedModel::Sd15 }
+    }
 }
 
 /// Why there is no such walk.
@@ -168,46 +175,20 @@ pub enum ScheduleError {
         /// The label of the spacing.
         sigmas: &'static str,
     },
-    /// More steps than noise levels that the model knows.
-    #[error("this model can be walked in 1 to {steps_max} steps, not in {steps}")]
+    /// A network that says what the scheduler cannot use.
+    #[error("{scheduler} cannot walk a model that predicts the clean latent; choose another scheduler")]
+    Prediction {
+        /// Its label.
+        scheduler: &'static str,
+    },
+    /// More steps than noise levels that the model knows, or fewer than the scheduler needs.
+    #[error("this model can be walked in {steps_min} to {steps_max} steps, not in {steps}")]
     Steps {
         /// Asked for.
         steps: usize,
         /// Possible.
+        steps_min: usize,
+        /// Possible.
         steps_max: usize,
     },
-}
-
-/// How the sigmas of a schedule are spaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SigmaSpacing {
-    /// As the model's scheduler configuration says.
-    Default,
-    /// Karras et al. 2022, equation 5, ρ = 7.
-    Karras,
-}
-
-impl SigmaSpacing {
-    /// All spacings with the value of a request's `sigmas` and a label.
-    pub const ALL: &[(Self, &'static str, &'static str)] =
-        &[(Self::Default, "default", "Default"), (Self::Karras, "karras", "Karras")];
-
-    /// The spacing that requests call `name`.
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(spacing, ..)| *spacing)
-    }
-
-    /// The value of a request's `sigmas`.
-    pub fn name(self) -> &'static str {
-        self.row().1
-    }
-
-    /// What people call it.
-    pub fn label(self) -> &'static str {
-        self.row().2
-    }
-
-    fn row(self) -> &'static (Self, &'static str, &'static str) {
-        Self::ALL.iter().find(|(spacing, ..)| *spacing == self).expect("ALL names every spacing")
-    }
 }

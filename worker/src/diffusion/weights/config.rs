@@ -59,6 +59,18 @@ pub enum PerBlock<T> {
     Same(T),
     /// For each block, from the finest resolution.
     Each(Vec<T>),
+    /// Something else, such as a list of lists: no setting, kept for a refusal to name its key.
+    Other(Value),
+}
+
+impl<T: std::fmt::Debug> std::fmt::Display for PerBlock<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Same(value) => write!(f, "{value:?}"),
+            Self::Each(values) => write!(f, "{values:?}"),
+            Self::Other(other) => write!(f, "{other}"),
+        }
+    }
 }
 
 impl<T: Copy> PerBlock<T> {
@@ -67,6 +79,7 @@ impl<T: Copy> PerBlock<T> {
         match self {
             Self::Same(value) => Some(vec![*value; blocks]),
             Self::Each(values) => (values.len() == blocks).then(|| values.clone()),
+            Self::Other(_) => None,
         }
     }
 }

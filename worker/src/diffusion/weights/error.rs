@@ -47,7 +47,7 @@ pub enum LoadError {
         /// What would have been understood.
         supported: String,
     },
-    /// Weights that would have to be unpickled, or that are split over several files.
+    /// Weights that would have to be unpickled.
     #[error("{file} is {found}; {advice}")]
     Format {
         /// The file that is there.
@@ -64,6 +64,30 @@ pub enum LoadError {
         file: String,
         /// The first thing that is wrong.
         reason: String,
+    },
+    /// An index of weights in several files that says what is not so.
+    #[error("{file} does not fit its files: {reason}")]
+    ShardIndex {
+        /// The index.
+        file: String,
+        /// The first thing that is wrong.
+        reason: String,
+    },
+    /// A single file with the tensors of something else.
+    #[error("{file} is no checkpoint of Stable Diffusion 1, 2 or XL in the original layout: {reason}")]
+    UnknownCheckpoint {
+        /// Which file.
+        file: String,
+        /// What gives it away.
+        reason: String,
+    },
+    /// A single file without the tensors of one network.
+    #[error("{file} holds no tensors of the {component}")]
+    MissingComponent {
+        /// Which file.
+        file: String,
+        /// The folder of the diffusers layout that would hold them.
+        component: String,
     },
     /// A tensor that the configuration asks for.
     #[error("{file} has no tensor {tensor} of shape {expected:?}")]
@@ -96,6 +120,38 @@ pub enum LoadError {
         tensor: String,
         /// In the file.
         found: &'static str,
+    },
+    /// An adapter of a kind that is not implemented.
+    #[error("{file} is {kind} (it has `{key}`); this worker merges LoRA and LoCon")]
+    AdapterKind {
+        /// Which file.
+        file: String,
+        /// What it is.
+        kind: &'static str,
+        /// The first key that says so.
+        key: String,
+    },
+    /// A matrix of a LoRA that does not fit its layer, most often because it was made for another model.
+    #[error("{file}: `{key}` gives the layer {layer} a change of shape {found:?}, and its weight is {expected:?}")]
+    AdapterShape {
+        /// Which file.
+        file: String,
+        /// The tensor in it.
+        key: String,
+        /// The layer of the model.
+        layer: String,
+        /// What the file's matrices make: `[out, in · kernel · kernel]`.
+        found: [usize; 2],
+        /// What the model has.
+        expected: Vec<usize>,
+    },
+    /// A file of textual inversion that is none for this model.
+    #[error("{file} is no embedding for this model: {reason}")]
+    Embedding {
+        /// Which file.
+        file: String,
+        /// Why.
+        reason: String,
     },
     /// The tokenizer's files.
     #[error("{file} gives no tokenizer: {reason}")]

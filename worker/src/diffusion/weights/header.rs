@@ -32,16 +32,56 @@ const DTYPES: &[(&str, usize)] = &[
 #[derive(Debug)]
 pub struct Header {
     pub(super) tensors: HashMap<String, TensorEntry>,
+    /// What the writer said about the file.
+    pub(super) metadata: HashMap<String, String>,
 }
 
 /// Where one tensor lies.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TensorEntry {
     /// A name of the format, as in its specification.
     pub(super) dtype: &'static str,
+    /// Sides of the tensor as it is asked for.
     pub(super) shape: Vec<usize>,
     /// Bytes of the file.
     pub(super) range: Range<usize>,
+    /// Which of several files; 0 where there is one.
+    pub(super) file: usize,
+    /// Whether the bytes are those of the transposed matrix.
+    pub(super) is_transposed: bool,
+}
+
+impl TensorEntry {
+    /// A 1 × 1 convolution as the matrix that it is.
+    pub(super) fn without_window(&self) -> Self {
+        let mut shape = self.shape.clone();
+        while shape.len() > 2 && shape.last() == Some(&1) {
+            shape.pop();
+        }
+        Self { shape, ..self.clone() }
+    }
+
+    /// A matrix the other way round.
+    pub(super) fn transposed(&self) -> Self {
+        match *self.shape.as_slice() {
+            [rows, columns] => Self { shape: vec![columns, rows], is_transposed: !self.is_transposed, ..self.clone() },
+            _ => self.clone(),
+        }
+    }
+
+    /// The first, second and last third of the rows, where they can be counted so.
+    pub(super) fn thirds(&self) -> impl Iterator<Item = Self> {
+        let rows = self.shape.first().filter(|rows| rows.is_multiple_of(3)).map(|rows| rows / 3);
+        let bytes = self.range.len() / 3;
+        rows.into_iter().flat_map(move |rows| {
+            (0..3).map(move |third| {
+                let mut shape = self.shape.clone();
+                shape[0] = rows;
+                let begin = self.range.start + third * bytes;
+                Self { shape, range: begin..begin + bytes, ..self.clone() }
+            })
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -67,7 +107,12 @@ impl Header {
         start.read_exact(&mut json).map_err(|error| format!("its header cannot be read: {error}"))?;
         let mut raw: HashMap<String, serde_json::Value> =
             serde_json::from_slice(&json).map_err(|error| format!("its header is not JSON: {error}"))?;
-        raw.remove("__metadata__");
+        let metadata = match raw.remove("__metadata__") {
+            Some(serde_json::Value::Object(said)) => said,
+            _ => serde_json::Map::new(),
+        };
+        let metadata =
+            metadata.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect();
 
         let file_bytes = usize::try_from(file_bytes).map_err(|_| "it is larger than memory can be".to_owned())?;
         let data = 8 + json.len()..file_bytes;
@@ -77,7 +122,7 @@ impl Header {
             tensors.insert(name, entry);
         }
         check_layout(&tensors, &data)?;
-        Ok(Self { tensors })
+        Ok(Self { tensors, metadata })
     }
 }
 
@@ -95,7 +140,8 @@ fn check(name: &str, value: serde_json::Value, data_start: usize) -> Result<Tens
     let place = |offset: usize| {
         data_start.checked_add(offset).ok_or_else(|| format!("tensor {name} ends outside the address space"))
     };
-    Ok(TensorEntry { dtype, shape: raw.shape, range: place(begin)?..place(end)? })
+    let range = place(begin)?..place(end)?;
+    Ok(TensorEntry { dtype, shape: raw.shape, range, file: 0, is_transposed: false })
 }
 
 /// The tensors follow one another from the header to the end of the file, as the format demands.
@@ -111,9 +157,12 @@ fn check_layout(tensors: &HashMap<String, TensorEntry>, data: &Range<usize>) -> 
             ));
         }
         end = entry.range.end;
+        if end > data.end {
+            return Err(format!("tensor {name} ends at byte {end}, and the file has {}: it is cut off", data.end));
+        }
     }
     if end != data.end {
-        return Err(format!("its tensors end at byte {end} of {}", data.end));
+        return Err(format!("its tensors end at byte {end}, and the file has {}", data.end));
     }
     Ok(())
 }

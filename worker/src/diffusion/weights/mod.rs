@@ -3,9 +3,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | reading a `config.json`: settings that change the computation are understood or refused |
-//! | [`files`] | `ModelFiles`: a folder on disk, or files inside the binary |
+//! | [`files`] | `ModelFiles`: a folder on disk, files inside the binary, or a single-file checkpoint |
+//! | [`checkpoint`] | a single file in the original layout, presented as a folder |
 //! | [`header`] | the check of a safetensors header, before anything is mapped |
-//! | [`tensors`] | `Weights` (one mapped file) and `Scope` (a place in its tree of names) |
+//! | [`kept`] | `KeptLayers`: the layers of a loaded network, to build it again with `Patches` |
+//! | [`open`] | which files the weights of a network are: one, several with an index, a part of a checkpoint |
+//! | [`tensor_file`] | `TensorFile`: any safetensors file, for adapters and embeddings |
+//! | [`tensors`] | `Weights` (mapped files) and `Scope` (a place in their tree of names) |
 //! | [`error`] | `LoadError` |
 //!
 //! # Invariants
@@ -14,14 +18,20 @@
 //!   [`files`]. Tensors are copied out of the map while loading, and no map outlives the load.
 //! * Every error names the file; a tensor's error also names the tensor with the shapes expected and found.
 
+pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod files;
 pub mod header;
+pub mod kept;
+pub mod open;
+pub mod tensor_file;
 pub mod tensors;
 
 pub use error::LoadError;
 pub use files::{EmbeddedFile, ModelFiles};
+pub use kept::{KeptLayers, LayerShape, Patch, Patches};
+pub use tensor_file::TensorFile;
 pub use tensors::{Scope, Weights};
 
 #[cfg(test)]

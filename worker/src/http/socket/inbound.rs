@@ -7,11 +7,12 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
 use sd_protocol::limits::BINARY_BYTES_MAX;
-use sd_protocol::{ClientFrame, ErrorBody, ErrorCode, JobId, PreviewOptions, ServerFrame, SessionFrame};
+use sd_protocol::{ClientFrame, ErrorBody, ErrorCode, JobId, PreviewOptions, ServerFrame, SessionFrame, UploadChunk};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 
+use super::uploading::{Refusal, Taken, Uploading};
 use super::{CloseCode, Outgoing};
 use crate::outlet;
 use crate::service::Service;
@@ -23,6 +24,7 @@ pub(super) struct Inbound {
     is_greeted: bool,
     next_handle: u32,
     followed: HashSet<JobId>,
+    uploading: Uploading,
 }
 
 /// The outbound half is gone: nobody hears the answers.
@@ -30,7 +32,14 @@ struct Deaf;
 
 impl Inbound {
     pub(super) fn new(service: Service, replies: mpsc::Sender<Outgoing>) -> Self {
-        Self { service, replies, is_greeted: false, next_handle: 1, followed: HashSet::new() }
+        Self {
+            service,
+            replies,
+            is_greeted: false,
+            next_handle: 1,
+            followed: HashSet::new(),
+            uploading: Uploading::default(),
+        }
     }
 
     /// Reads until the client goes away or breaks the rules of the framing. Dropping the sender afterwards lets the
@@ -72,17 +81,38 @@ impl Inbound {
                 self.followed.remove(&job);
                 self.send(Outgoing::Unfollow(job)).await
             }
+            Ok(ClientFrame::Upload { tag, bytes }) => match self.uploading.begin(tag, bytes) {
+                Ok(()) => Ok(()),
+                Err(error) => self.frame(SessionFrame::UploadRejected { tag, error }).await,
+            },
             Err(error) => self.error(error, None).await,
         }
     }
 
-    async fn binary(&self, bytes: &[u8]) -> Result<(), Deaf> {
+    async fn binary(&mut self, bytes: &[u8]) -> Result<(), Deaf> {
         if bytes.len() > BINARY_BYTES_MAX {
             let message = format!("a binary frame has at most {BINARY_BYTES_MAX} bytes");
             return self.error(ErrorBody::new(ErrorCode::TooLarge, message), None).await;
         }
-        self.error(ErrorBody::new(ErrorCode::UnknownFrame, "a client sends no binary frames in this version"), None)
-            .await
+        let chunk = match UploadChunk::decode(bytes) {
+            Ok(chunk) => chunk,
+            Err(fault) => {
+                let message = format!("this is no upload chunk: {fault}");
+                return self.error(ErrorBody::new(ErrorCode::UnknownFrame, message), None).await;
+            }
+        };
+        let tag = chunk.tag;
+        let answer = match self.uploading.take(&chunk) {
+            Ok(Taken::Waiting) => return Ok(()),
+            Err(Refusal::Unknown(error)) => return self.error(error, None).await,
+            Err(Refusal::Upload(error)) => SessionFrame::UploadRejected { tag, error },
+            // Reading pauses meanwhile, so that a client cannot bring pictures faster than they are stored.
+            Ok(Taken::Whole(file)) => match self.service.upload(file).await {
+                Ok(upload) => SessionFrame::Uploaded { tag, upload },
+                Err(error) => SessionFrame::UploadRejected { tag, error },
+            },
+        };
+        self.frame(answer).await
     }
 
     async fn hello(&mut self, client: &str) -> Result<(), Deaf> {
@@ -91,7 +121,7 @@ impl Inbound {
             return self.error(error, None).await;
         }
         tracing::debug!(client, "hello");
-        self.frame(outlet::welcome(self.service.models(), self.service.limits())).await
+        self.frame(outlet::welcome(self.service.offer())).await
     }
 
     async fn submit(&mut self, tag: u32, job: Value) -> Result<(), Deaf> {
@@ -132,7 +162,7 @@ impl Inbound {
 
     /// Whether one more job may be followed. Jobs that have ended are counted out here, when it matters.
     fn room(&mut self) -> Result<(), ErrorBody> {
-        let most = self.service.limits().jobs_per_socket_max;
+        let most = self.service.offer().limits.jobs_per_socket_max;
         if self.followed.len() < most {
             return Ok(());
         }

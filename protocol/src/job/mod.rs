@@ -1,0 +1,20 @@
+//! A job as it is asked for and as it is told.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`id`] | names of jobs |
+//! | [`request`] [`options`] | what a client asks for |
+//! | [`view`] | what the worker says about it |
+
+pub mod id;
+pub mod options;
+pub mod request;
+pub mod view;
+
+pub use id::{InvalidJobId, JobId};
+pub use options::{
+    InpaintArea, InpaintFill, InpaintRequest, LoraRequest, OutpaintRequest, PreviewDtype, PreviewMode, PreviewOptions,
+    RefinerRequest, ResizeMode, Rng,
+};
+pub use request::JobRequest;
+pub use view::{ImageView, JobList, JobState, JobView, Timings};

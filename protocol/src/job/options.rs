@@ -1,0 +1,155 @@
+//! The parts of a request that are more than a number or a name.
+
+use serde::{Deserialize, Serialize};
+
+/// What previews a submitter wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PreviewMode {
+    /// The predicted clean latent, decoded by the client.
+    Latent,
+    /// No previews.
+    None,
+}
+
+/// How the numbers of a preview latent are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PreviewDtype {
+    /// IEEE half precision, as computed.
+    F16,
+    /// One byte each: `value = q·scale + offset`, half the size.
+    U8,
+}
+
+/// The `preview` field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PreviewOptions {
+    /// What is sent.
+    pub mode: PreviewMode,
+    /// A preview after every so many steps; the last step always has one.
+    pub every: u32,
+    /// How it is written.
+    pub dtype: PreviewDtype,
+}
+
+impl Default for PreviewOptions {
+    fn default() -> Self {
+        Self { mode: PreviewMode::Latent, every: 1, dtype: PreviewDtype::F16 }
+    }
+}
+
+/// Whose stream of noise a seed names. Both are computed by the worker, so that a seed means the same everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rng {
+    /// Torch's CPU generator (Mersenne Twister).
+    #[default]
+    Cpu,
+    /// Torch's CUDA generator (Philox).
+    Philox,
+}
+
+/// How an image is brought to another shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeMode {
+    /// All of it is kept and the bars are filled.
+    Fit,
+    /// All of the picture is covered, and what hangs over is cut off.
+    #[default]
+    Fill,
+    /// Width and height are scaled apart.
+    Stretch,
+}
+
+/// Which part of the picture the network sees while it inpaints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InpaintArea {
+    /// The whole picture.
+    #[default]
+    Whole,
+    /// The masked part with `padding` px around it, drawn at the full size of the job and scaled back.
+    Masked,
+}
+
+/// What lies under the mask before the first step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InpaintFill {
+    /// What the image shows there.
+    #[default]
+    Original,
+    /// Noise alone.
+    Noise,
+    /// The zero latent, noised.
+    Blank,
+}
+
+/// The `inpaint` field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InpaintRequest {
+    /// What the network sees.
+    pub area: InpaintArea,
+    /// px around the masked part, for [`InpaintArea::Masked`].
+    pub padding: u32,
+    /// What lies under the mask.
+    pub fill: InpaintFill,
+}
+
+impl Default for InpaintRequest {
+    fn default() -> Self {
+        Self { area: InpaintArea::Whole, padding: 32, fill: InpaintFill::Original }
+    }
+}
+
+/// The `outpaint` field of a request: px that the picture grows on each side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutpaintRequest {
+    /// px
+    pub left: u32,
+    /// px
+    pub top: u32,
+    /// px
+    pub right: u32,
+    /// px
+    pub bottom: u32,
+}
+
+/// One of the `loras` of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraRequest {
+    /// A name from the catalogue.
+    pub name: String,
+    /// How much of it; 1 is as it was trained, negative pushes away.
+    #[serde(default = "LoraRequest::full_weight")]
+    pub weight: f32,
+}
+
+impl LoraRequest {
+    fn full_weight() -> f32 {
+        1.0
+    }
+}
+
+/// The `refiner` field of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefinerRequest {
+    /// A name from the catalogue, of a model with the same latent space.
+    pub model: String,
+    /// Fraction of the walk after which it takes over, in `(0, 1)`.
+    #[serde(default = "RefinerRequest::switch_at_default")]
+    pub switch_at: f64,
+}
+
+impl RefinerRequest {
+    fn switch_at_default() -> f64 {
+        0.8
+    }
+}

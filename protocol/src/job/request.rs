@@ -1,0 +1,136 @@
+//! A job as it is asked for.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::id::JobId;
+use super::options::{InpaintRequest, LoraRequest, OutpaintRequest, PreviewOptions, RefinerRequest, ResizeMode, Rng};
+use crate::error::{ErrorBody, ErrorCode, ErrorDetail};
+
+/// What a client asks for. Everything but the prompt has a default; in a [`JobView`](super::view::JobView) every field
+/// that has a default is filled in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRequest {
+    /// The client's own id: a repeated submit with the same body finds the first job again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<JobId>,
+    /// A name from the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What to draw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// What guidance pushes away from. None is not the same as an empty one to SDXL, so that it stays absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
+    /// px, a multiple of 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// px, a multiple of 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Denoising steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u32>,
+    /// Classifier-free guidance; 1 turns it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f32>,
+    /// Seed of the first image; image *n* of the batch uses `seed + n`. Absent: drawn and reported.
+    /// Below 2^53, so that JavaScript reads back what it wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Images of this job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// A name from the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// A name from the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigmas: Option<String>,
+    /// η of DDIM (0 is deterministic) and TCD in `[0, 1]`; other schedulers ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta: Option<f32>,
+    /// Whose stream of noise a seed names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rng: Option<Rng>,
+    /// How far guidance is pulled back to the contrast of the unguided prediction, in `[0, 1]` (Lin et al. 2024).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_rescale: Option<f32>,
+    /// The part of the walk that is guided, as fractions of its steps from the noisy end; `[0, 1]` is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<[f64; 2]>,
+    /// Layers of the text encoder that are left out at its end (diffusers' `clip_skip`: 0 is none, 1 the last one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<u32>,
+    /// LoRAs to merge into the model, each with its weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loras: Option<Vec<LoraRequest>>,
+    /// SDXL: size that the training picture is said to have had, `[height, width]` in px as in diffusers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_size: Option<[u32; 2]>,
+    /// SDXL: how the training picture is said to have been cropped, `[top, left]` in px.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crops_coords_top_left: Option<[u32; 2]>,
+    /// SDXL: size that the picture is said to have, `[height, width]` in px.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_size: Option<[u32; 2]>,
+    /// SDXL refiner: how pleasing the picture is said to be, 0 to 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aesthetic_score: Option<f32>,
+    /// SDXL refiner: the same for the negative prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_aesthetic_score: Option<f32>,
+    /// A second model for the last part of the walk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refiner: Option<RefinerRequest>,
+    /// Image to start from: the id of an upload, or the file itself in base64 (also as a `data:` URL).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// How much of `image` is drawn anew, in `[0, 1]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
+    /// How an `image` of another shape is fitted to width × height.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<ResizeMode>,
+    /// Where `image` is drawn anew (white) and where it stays (black); given as `image` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+    /// How far the border of the mask is softened, in px.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_blur: Option<u32>,
+    /// How the masked part is drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inpaint: Option<InpaintRequest>,
+    /// How far the picture grows beyond `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outpaint: Option<OutpaintRequest>,
+    /// What previews to send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewOptions>,
+}
+
+impl JobRequest {
+    /// Reads a request and collects *every* field that is unknown or of the wrong type, not only the first. What
+    /// could be read is in the request, so that the rest can be checked in the same breath.
+    ///
+    /// # Errors
+    /// `malformed_json` when `value` is no object.
+    pub fn from_json(value: Value) -> Result<(Self, Vec<ErrorDetail>), ErrorBody> {
+        let malformed = |fault: String| ErrorBody::new(ErrorCode::MalformedJson, fault);
+        let Value::Object(mut fields) = value else {
+            return Err(malformed("a job is a JSON object such as {\"prompt\": \"a red balloon\"}".into()));
+        };
+        let mut faults = Vec::new();
+        // Every field has a default, so each can be read alone and none hides the faults of another.
+        fields.retain(|name, value| {
+            let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
+            let fault = serde_json::from_value::<Self>(alone).err();
+            faults.extend(fault.iter().map(|fault| ErrorDetail { field: name.clone(), message: fault.to_string() }));
+            fault.is_none()
+        });
+        let request = serde_json::from_value(Value::Object(fields)).map_err(|fault| malformed(fault.to_string()))?;
+        Ok((request, faults))
+    }
+}

@@ -1,0 +1,111 @@
+//! From prompts and sizes to what the network is conditioned on.
+
+use candle_core::{Device, Tensor};
+
+use super::stop::Stop;
+use super::text::{TextEncoding, TextStack};
+use crate::diffusion::cancel::CancelToken;
+use crate::diffusion::guidance::Guidance;
+use crate::diffusion::nn::clip_text::ClipTextEncoder;
+use crate::diffusion::nn::time::guidance_scale_embedding;
+use crate::diffusion::nn::unet::{AddedConditioning, UnetInput};
+use crate::diffusion::spec::{GenerationSpec, MicroConditioning};
+
+/// Everything of a model that reads a request rather than a picture.
+#[derive(Debug)]
+pub(super) struct Conditioner {
+    pub(super) text: TextStack,
+    pub(super) micro: MicroKind,
+    /// Where there is no negative prompt, zeros stand for its encoding (diffusers' `force_zeros_for_empty_prompt`).
+    pub(super) zeros_for_no_negative: bool,
+    /// Channels of the embedding of the guidance scale, in a network that was distilled with guidance (LCM).
+    pub(super) guidance_channels: Option<usize>,
+}
+
+/// What a network is told about the picture's origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MicroKind {
+    /// Nothing: Stable Diffusion 1 and 2.
+    None,
+    /// Original size, crop, target size: SDXL.
+    Sizes,
+    /// Original size, crop, aesthetic score: the SDXL refiner.
+    Aesthetic,
+}
+
+impl MicroKind {
+    /// How many numbers that is.
+    pub(super) fn ids(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Sizes => 6,
+            Self::Aesthetic => 5,
+        }
+    }
+}
+
+impl Conditioner {
+    /// What steers the walk of `spec`.
+    pub(super) fn guidance(
+        &self,
+        spec: &GenerationSpec,
+        encoders: &[ClipTextEncoder],
+        cancel: &CancelToken,
+        warnings: &mut Vec<String>,
+    ) -> Result<Guidance, Stop> {
+        let batch = spec.batch_size as usize;
+        let two_sided = self.guidance_channels.is_none() && Guidance::is_on(spec.guidance.scale);
+        let negative = spec.negative_prompt.as_deref();
+        if self.guidance_channels.is_some() && negative.is_some_and(|negative| !negative.is_empty()) {
+            warnings.push("This model has guidance built in and reads no negative prompt.".into());
+        }
+        let prompts = [("prompt", spec.prompt.as_str()), ("negative prompt", negative.unwrap_or_default())];
+        let read = self.text.read(if two_sided { &prompts } else { &prompts[..1] }, warnings)?;
+        // Diffusers skips layers for the prompt only.
+        let skips = [spec.clip_skip, 0];
+        let mut texts = read.iter().zip(skips).map(|(text, skip)| self.text.encode(text, encoders, skip, cancel));
+        let prompt = texts.next().expect("the prompt was read")?;
+        let prompt = self.input(&prompt, spec, Side::Prompt)?.repeated(batch)?;
+        let negative = texts.next().map(|text| {
+            let text = text?;
+            let text = if self.zeros_for_no_negative && negative.is_none() { text.zeros()? } else { text };
+            Ok::<_, Stop>(self.input(&text, spec, Side::Negative)?.repeated(batch)?)
+        });
+        Ok(Guidance::new(prompt, negative.transpose()?.as_ref(), spec.guidance)?)
+    }
+
+    fn input(&self, text: &TextEncoding, spec: &GenerationSpec, side: Side) -> Result<UnetInput, Stop> {
+        let device = text.context.device();
+        let added = match (&text.pooled, self.time_ids(&spec.micro, side, device)?) {
+            (Some(pooled), Some(time_ids)) => Some(AddedConditioning { text_embeds: pooled.clone(), time_ids }),
+            _ => None,
+        };
+        // The network was distilled with a scale that counts from zero.
+        let embedding = |channels| guidance_scale_embedding(spec.guidance.scale - 1.0, channels, device);
+        Ok(UnetInput {
+            context: text.context.clone(),
+            added,
+            guidance_embedding: self.guidance_channels.map(embedding).transpose()?,
+        })
+    }
+
+    /// `[1, 6]` or `[1, 5]` f32 (diffusers' `_get_add_time_ids`).
+    fn time_ids(&self, micro: &MicroConditioning, side: Side, device: &Device) -> candle_core::Result<Option<Tensor>> {
+        let pair = |(first, second): (u32, u32)| [f64::from(first), f64::from(second)];
+        let mut ids = [pair(micro.original_size), pair(micro.crops_coords_top_left)].concat();
+        match (self.micro, side) {
+            (MicroKind::None, _) => return Ok(None),
+            (MicroKind::Sizes, _) => ids.extend(pair(micro.target_size)),
+            (MicroKind::Aesthetic, Side::Prompt) => ids.push(micro.aesthetic_score),
+            (MicroKind::Aesthetic, Side::Negative) => ids.push(micro.negative_aesthetic_score),
+        }
+        let ids: Vec<f32> = ids.into_iter().map(|id| id as f32).collect();
+        Tensor::new(ids, device)?.unsqueeze(0).map(Some)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Prompt,
+    Negative,
+}

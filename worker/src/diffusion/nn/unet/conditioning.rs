@@ -1,0 +1,138 @@
+//! What a call is given besides latents, and the time embedding that is made of it.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::config::{AdditionConfig, UnetConfig};
+use crate::diffusion::nn::time::{Sinusoids, TimeEmbedding};
+use crate::diffusion::weights::{LoadError, Scope};
+
+/// What the network is conditioned on, besides the timestep. Tensors may be of any float dtype.
+#[derive(Clone, Debug)]
+pub struct UnetInput {
+    /// Text, `[batch, tokens, cross_attention_dim]`.
+    pub context: Tensor,
+    /// What SDXL is given besides; exactly where [`UnetConfig::addition`] is there.
+    pub added: Option<AddedConditioning>,
+    /// [`guidance_scale_embedding`](crate::diffusion::nn::time::guidance_scale_embedding), `[batch or 1,
+    /// time_cond_proj_dim]`; only where [`UnetConfig::time_cond_proj_dim`] is there, and it may be left out.
+    pub guidance_embedding: Option<Tensor>,
+}
+
+/// SDXL's conditioning on the prompt as a whole and on sizes (Podell et al. 2023, section 2.2; diffusers'
+/// `added_cond_kwargs`).
+#[derive(Clone, Debug)]
+pub struct AddedConditioning {
+    /// The pooled prompt, `[batch, projection_dim]`.
+    pub text_embeds: Tensor,
+    /// `[batch, 6]` f32: height and width of the original, top and left of the crop, height and width of the target.
+    /// The refiner has `[batch, 5]`: an aesthetic score in place of the target.
+    pub time_ids: Tensor,
+}
+
+impl UnetInput {
+    /// The same for every picture of a batch; `self` is for one.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn repeated(&self, batch: usize) -> Result<Self> {
+        let one = std::iter::repeat_n(self, batch).collect::<Vec<_>>();
+        Self::cat(&one)
+    }
+
+    /// Several inputs of one network as one batch, in their order.
+    ///
+    /// # Errors
+    /// When they are not of one network, or memory runs out.
+    pub fn cat(inputs: &[&Self]) -> Result<Self> {
+        let all = |part: fn(&Self) -> Option<&Tensor>| {
+            let parts: Vec<&Tensor> = inputs.iter().filter_map(|input| part(input)).collect();
+            if parts.is_empty() { Ok(None) } else { Tensor::cat(&parts, 0).map(Some) }
+        };
+        let contexts: Vec<&Tensor> = inputs.iter().map(|input| &input.context).collect();
+        let text_embeds = all(|input| input.added.as_ref().map(|added| &added.text_embeds))?;
+        let time_ids = all(|input| input.added.as_ref().map(|added| &added.time_ids))?;
+        Ok(Self {
+            context: Tensor::cat(&contexts, 0)?,
+            added: text_embeds.zip(time_ids).map(|(text_embeds, time_ids)| AddedConditioning { text_embeds, time_ids }),
+            guidance_embedding: all(|input| input.guidance_embedding.as_ref())?,
+        })
+    }
+}
+
+impl From<Tensor> for UnetInput {
+    /// Text alone.
+    fn from(context: Tensor) -> Self {
+        Self { context, added: None, guidance_embedding: None }
+    }
+}
+
+/// The layers that make the time embedding.
+#[derive(Debug)]
+pub(super) struct ConditionEmbedding {
+    sinusoids: Sinusoids,
+    layers: TimeEmbedding,
+    addition: Option<AddedEmbedding>,
+    device: Device,
+    dtype: DType,
+}
+
+/// Diffusers' `add_time_proj` and `add_embedding`, of `addition_embed_type` "text_time".
+#[derive(Debug)]
+struct AddedEmbedding {
+    sinusoids: Sinusoids,
+    layers: TimeEmbedding,
+}
+
+impl ConditionEmbedding {
+    pub(super) fn load(root: &Scope, config: &UnetConfig) -> Load<Self> {
+        let (inputs, outputs) = (config.blocks[0].channels, config.time_channels());
+        let time = root.sub("time_embedding");
+        Ok(Self {
+            sinusoids: sinusoids(root, config, inputs)?,
+            layers: TimeEmbedding::load(&time, inputs, outputs, config.time_cond_proj_dim)?,
+            addition: config.addition.map(|addition| AddedEmbedding::load(root, config, addition)).transpose()?,
+            device: root.device().clone(),
+            dtype: root.dtype(),
+        })
+    }
+
+    /// `[batch or 1, 4 · block_out_channels[0]]` in the dtype of the network.
+    pub(super) fn forward(&self, timestep: f64, input: &UnetInput) -> Result<Tensor> {
+        let timestep = Tensor::new(&[timestep as f32], &self.device)?;
+        let sinusoids = self.sinusoids.forward(&timestep)?.to_dtype(self.dtype)?;
+        let guidance = input.guidance_embedding.as_ref().map(|embedding| embedding.to_dtype(self.dtype)).transpose()?;
+        let time = self.layers.forward(&sinusoids, guidance.as_ref())?;
+        match (&self.addition, &input.added) {
+            (None, None) => Ok(time),
+            (Some(addition), Some(added)) => addition.forward(added, self.dtype)?.broadcast_add(&time),
+            (Some(_), None) => candle_core::bail!("this network wants a pooled prompt and sizes"),
+            (None, Some(_)) => candle_core::bail!("this network knows no pooled prompt and no sizes"),
+        }
+    }
+}
+
+/// `channels` sinusoids as the configuration has all of them.
+fn sinusoids(root: &Scope, config: &UnetConfig, channels: usize) -> Load<Sinusoids> {
+    Sinusoids::new(channels, config.flip_sin_to_cos, config.freq_shift, root.device())
+        .map_err(|source| root.failed(source))
+}
+
+impl AddedEmbedding {
+    fn load(root: &Scope, config: &UnetConfig, addition: AdditionConfig) -> Load<Self> {
+        let AdditionConfig { time_embed_dim, input_dim } = addition;
+        Ok(Self {
+            sinusoids: sinusoids(root, config, time_embed_dim)?,
+            layers: TimeEmbedding::load(&root.sub("add_embedding"), input_dim, config.time_channels(), None)?,
+        })
+    }
+
+    /// `[batch, 4 · block_out_channels[0]]`
+    fn forward(&self, added: &AddedConditioning, dtype: DType) -> Result<Tensor> {
+        let batch = added.text_embeds.dim(0)?;
+        let times = self.sinusoids.forward(&added.time_ids.to_dtype(DType::F32)?)?.reshape((batch, ()))?;
+        let both = Tensor::cat(&[&added.text_embeds.to_dtype(DType::F32)?, &times], 1)?.to_dtype(dtype)?;
+        self.layers.forward(&both, None)
+    }
+}
+
+type Load<T> = std::result::Result<T, LoadError>;
