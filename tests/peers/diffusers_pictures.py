@@ -35,7 +35,7 @@ sys.path.insert(0, str(GOLDENS))
 from schedulers import SCHEDULERS, SWITCHES, aligned_timesteps, parameters  # noqa: E402
 
 BUILTIN = GOLDENS.parent.parent / "worker" / "builtin" / "model"
-MODELS = {name: GOLDENS / name for name in ("sd1", "sd2", "sdxl", "inpaint", "lcm")} | {"builtin": BUILTIN}
+MODELS = {name: GOLDENS / name for name in ("sdxl", "inpaint", "lcm")} | {"builtin": BUILTIN}
 TOLERANCE = 2
 # Spacings that diffusers is told as a list of timesteps.
 NAMED = ("simple", "ays")
@@ -103,6 +103,7 @@ def random_job(rng, catalogue):
         "width": width,
         "height": height,
         "steps": rng.randint(4, 12),
+        "eta": 0.0,
         "guidance_scale": rng.choice([1.0, 3.0, 5.5, 7.5]),
         "seed": rng.randrange(1 << 32),
         "batch_size": rng.choice([1, 1, 2]),
@@ -159,6 +160,9 @@ def scheduler_of(job, config):
         settings["timestep_spacing"] = "trailing"
     if job["scheduler"] == "dpmpp_sde":
         settings["noise_sampler_seed"] = job["seed"]
+    if job["model"] != "sdxl" and "clip_sample" in parameters(cls):
+        # What the pipelines of Stable Diffusion 1 and 2 do to any scheduler that they are built with.
+        settings["clip_sample"] = False
     return cls.from_config(config, **settings)
 
 
@@ -179,7 +183,8 @@ class Diffusers:
         name = job["model"]
         if name not in self.loaded:
             classes = {"lcm": LatentConsistencyModelPipeline, "inpaint": StableDiffusionInpaintPipeline}
-            pipeline = classes.get(name, DiffusionPipeline).from_pretrained(MODELS[name], safety_checker=None)
+            settings = {"torch_dtype": torch.float32} | ({} if name == "sdxl" else {"safety_checker": None})
+            pipeline = classes.get(name, DiffusionPipeline).from_pretrained(MODELS[name], **settings)
             pipeline.set_progress_bar_config(disable=True)
             self.loaded[name] = pipeline, pipeline.scheduler.config
         pipeline, config = self.loaded[name]
