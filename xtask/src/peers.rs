@@ -38,7 +38,8 @@ pub(crate) fn run(shell: &Shell, args: &PeersArgs) -> anyhow::Result<()> {
         install::python_environment(shell, &workspace::target().join("python/goldens"), &requirements)
     })?;
     let cargo = workspace::cargo();
-    stages.run("the worker, built", || Ok(cmd!(shell, "{cargo} build --package sd-worker").run()?))?;
+    // The whole workspace, so that what its tests have compiled serves here again.
+    stages.run("the worker, built", || Ok(cmd!(shell, "{cargo} build --workspace --bin sd-worker").run()?))?;
     let worker = workspace::target().join("debug").join(format!("sd-worker{}", env::consts::EXE_SUFFIX));
     let script = workspace::root().join("tests/peers/diffusers_pictures.py");
     stages.run("pictures", || Ok(cmd!(shell, "{python} {script} {worker} --count {count} --seed {seed}").run()?))?;
