@@ -151,9 +151,9 @@ def sd2():
     text = text_encoder(hidden_act="gelu")
     folder, pipeline = write_model("sd2", text, unet, vae(layers_per_block=2), scheduler, torch.bfloat16)
     copy_tokenizer(folder, "vocab.json", "merges.txt")
-    pipeline.tokenizer.pad_token = "!"
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "!"}
     (folder / "tokenizer" / "special_tokens_map.json").write_text(json.dumps(special) + "\n")
+    pipeline.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", model_max_length=77)
     file = folder / "text_encoder" / "model.safetensors"
     rename(file, file, lambda name: name.removeprefix("text_model."))
     old = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}

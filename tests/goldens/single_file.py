@@ -262,9 +262,9 @@ def main(prompts):
         "sdxl-inpainting": listing(PUBLISHED / "sdxl", SDXL, in_channels=9),
         "sdxl-refiner": listing(PUBLISHED / "sdxl-refiner", REFINER),
     }
-    for name, encoders in (("sd1", SD1), ("sd2", SD2), ("sdxl", SDXL)):
-        if (HERE / name).is_dir():
-            listings[f"tiny-{name}"] = listing(HERE / name, encoders)
+    # Not sdxl: diffusers' converter takes the projection of its second encoder for square.
+    for name, encoders in (("sd1", SD1), ("sd2", SD2)):
+        listings[f"tiny-{name}"] = listing(HERE / name, encoders)
     for name, found in listings.items():
         print(name, len(found["original"]), "original tensors,", len(found["rows"]), "in diffusers")
     write("single_file.json.gz", listings)
