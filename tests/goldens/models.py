@@ -22,17 +22,10 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from schedulers import TRAINED
+
 HERE = Path(__file__).parent
 BUILTIN = HERE.parent.parent / "worker" / "builtin" / "model"
-TRAINED = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "num_train_timesteps": 1000,
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
 
 
 def seeded(module, seed, dtype):
