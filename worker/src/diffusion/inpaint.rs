@@ -38,27 +38,6 @@ pub enum InpaintFill {
 }
 
 impl InpaintFill {
-    /// Every one with its name in requests and what people call it.
-    pub const ALL: &[(Self, &str, &str)] = &[
-        (Self::Original, "original", "Original"),
-        (Self::Noise, "noise", "Latent noise"),
-        (Self::Blank, "blank", "Latent nothing"),
-    ];
-
-    /// The one called `name`.
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(fill, ..)| *fill)
-    }
-
-    /// The value of a request's `inpaint.fill`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Original => "original",
-            Self::Noise => "noise",
-            Self::Blank => "blank",
-        }
-    }
-
     /// The clean latents that the walk starts from: `latents`, `[batch, h, w, channels]`, changed where `mask`,
     /// `[1, h, w, 1]` of zeros and ones, is one. `noise` has the shape of `latents`.
     ///

@@ -1,7 +1,7 @@
 //! The networks that a LoRA can change, and how they are built again with one.
 //!
-//! What was loaded stays; a network with LoRAs shares every tensor that they leave alone, so that building it costs
-//! milliseconds and leaving it out again costs nothing.
+//! What was loaded stays; a network with LoRAs shares every tensor that they leave alone, so that building it
+//! costs one product of each layer that they change, and leaving them out again costs nothing.
 
 use std::path::Path;
 use std::sync::Arc;

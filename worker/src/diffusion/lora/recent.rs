@@ -37,9 +37,4 @@ impl<K: PartialEq, V> Recent<K, V> {
         self.entries.push_front(entry);
         Ok(&self.entries[0].1)
     }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.entries.clear();
-    }
 }

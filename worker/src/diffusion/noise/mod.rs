@@ -26,21 +26,8 @@ pub enum Rng {
 }
 
 impl Rng {
-    /// Every one with its name in requests and what people call it.
-    pub const ALL: &[(Self, &str, &str)] = &[(Self::Cpu, "cpu", "CPU"), (Self::Philox, "philox", "GPU (Philox)")];
-
-    /// The one called `name`.
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(rng, ..)| *rng)
-    }
-
-    /// The value of a request's `rng`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Philox => "philox",
-        }
-    }
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Philox];
 }
 
 /// The generator of one image.
@@ -94,16 +81,7 @@ impl LatentNoise {
     /// # Errors
     /// When memory runs out.
     pub fn draw(&mut self) -> Result<Tensor> {
-        self.draw_shaped(self.shape)
-    }
-
-    /// The next noise of every generator in another shape, `[batch, height, width, channels]` f32, unit variance:
-    /// what the posterior of the VAE's encoder is sampled with (`DiagonalGaussianDistribution.sample`), for each
-    /// image from its own generator.
-    ///
-    /// # Errors
-    /// When memory runs out.
-    pub fn draw_shaped(&mut self, (height, width, channels): (usize, usize, usize)) -> Result<Tensor> {
+        let (height, width, channels) = self.shape;
         // Diffusers draws `[channels, height, width]`, one image after the other.
         let count = channels * height * width;
         let numbers: Vec<f32> = self.generators.iter_mut().flat_map(|generator| generator.normals(count)).collect();

@@ -22,26 +22,8 @@ pub enum Resize {
 }
 
 impl Resize {
-    /// Every one with its name in requests and what people call it.
-    pub const ALL: &[(Self, &str, &str)] = &[
-        (Self::Fit, "fit", "Resize and fill"),
-        (Self::Fill, "fill", "Crop and resize"),
-        (Self::Stretch, "stretch", "Just resize"),
-    ];
-
-    /// The one called `name`.
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(resize, ..)| *resize)
-    }
-
-    /// The value of a request's `resize`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fit => "fit",
-            Self::Fill => "fill",
-            Self::Stretch => "stretch",
-        }
-    }
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Fit, Self::Fill, Self::Stretch];
 }
 
 /// Bits of a weight behind the point.
