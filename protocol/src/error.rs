@@ -1,5 +1,7 @@
 //! Errors as clients see them: a code for programs, a sentence for people, details for forms.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, for a program to act on.
@@ -22,6 +24,8 @@ pub enum ErrorCode {
     NotFound,
     /// No job of that id, or it was forgotten.
     JobNotFound,
+    /// The job was here, and left with the oldest ones when the worker's bounds were reached.
+    JobExpired,
     /// The job has no image of that index.
     ImageNotFound,
     /// A picture that a client sent is none, or is damaged.
@@ -44,13 +48,15 @@ pub enum ErrorCode {
     ShuttingDown,
     /// The model could not be loaded.
     ModelUnavailable,
-    /// The job ran when the worker stopped.
+    /// The job ran when the worker stopped, and is not run again.
     Interrupted,
     /// The method is not allowed on this route.
     MethodNotAllowed,
     /// The answer took longer than the worker allows.
     Timeout,
-    /// The finished picture could not be stored.
+    /// The worker's disk is full.
+    StorageFull,
+    /// The worker's store failed.
     StorageFailed,
     /// A fault of the worker; its log says more.
     Internal,
@@ -79,18 +85,26 @@ pub struct ErrorBody {
     /// Every fault that was found, where there can be several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<ErrorDetail>,
+    /// Milliseconds after which it is worth to ask again, where time alone may heal it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl ErrorBody {
     /// An error without details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new() }
+        Self { code, message: message.into(), details: Vec::new(), retry_after_ms: None }
+    }
+
+    /// The same error, with the time after which it is worth to ask again.
+    pub fn retry_after(self, time: Duration) -> Self {
+        Self { retry_after_ms: Some(time.as_millis() as u64), ..self }
     }
 
     /// `invalid_request` with every fault; the message lists them so that a log line is enough.
     pub fn invalid(details: Vec<ErrorDetail>) -> Self {
         let listed: Vec<_> = details.iter().map(|d| format!("{}: {}", d.field, d.message)).collect();
-        Self { code: ErrorCode::InvalidRequest, message: listed.join("; "), details }
+        Self { details, ..Self::new(ErrorCode::InvalidRequest, listed.join("; ")) }
     }
 }
 

@@ -13,7 +13,8 @@ use crate::job::{ImageView, JobId, JobView, Timings};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// Waits for the engine. Durable once, at acceptance; repeated without `seq` when the position changes.
+    /// Waits for the engine. Durable at acceptance, and again when a worker that stopped in the middle of the job takes
+    /// it up anew; repeated without `seq` when the position changes.
     Queued {
         /// Jobs that the engine takes before this one.
         position: u32,
@@ -60,6 +61,11 @@ pub enum Event {
     },
     /// Someone canceled it. Durable, terminal.
     Canceled,
+    /// A newer job of its lane took its place. Durable, terminal.
+    Superseded {
+        /// The newer job.
+        by: JobId,
+    },
     /// The log no longer reaches back to what the reader asked for; this is how things stand.
     Reset {
         /// The whole job.
@@ -79,13 +85,14 @@ impl Event {
             Self::Succeeded { .. } => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Canceled => "canceled",
+            Self::Superseded { .. } => "superseded",
             Self::Reset { .. } => "reset",
         }
     }
 
     /// Whether silence follows.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Succeeded { .. } | Self::Failed { .. } | Self::Canceled)
+        matches!(self, Self::Succeeded { .. } | Self::Failed { .. } | Self::Canceled | Self::Superseded { .. })
     }
 }
 

@@ -186,7 +186,9 @@ impl ServerFrame {
                 serde_json::from_value(value).map(|frame| Some(Self::Session(frame))).map_err(invalid)
             }
             "queued" | "model_loading" | "started" | "progress" | "image" | "succeeded" | "failed" | "canceled"
-            | "reset" => serde_json::from_value(value).map(|frame| Some(Self::Event(frame))).map_err(invalid),
+            | "superseded" | "reset" => {
+                serde_json::from_value(value).map(|frame| Some(Self::Event(frame))).map_err(invalid)
+            }
             _ => Ok(None),
         }
     }

@@ -36,7 +36,8 @@ pub use event::{Event, EventFrame};
 pub use frame::{ClientFrame, ServerFrame, SessionFrame};
 pub use job::{
     ImageView, InpaintArea, InpaintFill, InpaintRequest, JobId, JobList, JobRequest, JobState, JobView, LoraRequest,
-    OutpaintRequest, PreviewDtype, PreviewMode, PreviewOptions, RefinerRequest, ResizeMode, Rng, Timings,
+    OnDisconnect, OutpaintRequest, PreviewDtype, PreviewMode, PreviewOptions, RefinerRequest, ResizeMode, Rng,
+    Supersede, Timings,
 };
 pub use limits::Limits;
 pub use upload::{UploadChunk, UploadView};

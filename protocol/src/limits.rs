@@ -24,8 +24,18 @@ pub const JOBS_PER_SOCKET_MAX: usize = 64;
 pub const SOCKET_REPLIES_MAX: usize = 64;
 /// Images that may be rendered by the engine but not yet encoded and stored.
 pub const FINISHING_JOBS_MAX: usize = 4;
-/// Finished jobs that the worker remembers; older ones leave with their images.
-pub const FINISHED_JOBS_MAX: usize = 1000;
+/// Ended jobs that a worker keeps unless told otherwise; older ones leave with their images.
+pub const KEEP_JOBS: usize = 1000;
+/// Jobs that left, and are still answered with `job_expired`.
+pub const DEPARTED_JOBS_MAX: usize = 10_000;
+/// Times that a job may be running when its worker dies before it is given up.
+pub const INTERRUPTIONS_MAX: usize = 3;
+/// Longest name of a lane, in bytes of UTF-8.
+pub const LANE_BYTES_MAX: usize = 64;
+/// Most urgent priority of a job; its negative is the least urgent.
+pub const PRIORITY_MAX: i32 = 10;
+/// Longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Longest prompt or negative prompt, in bytes of UTF-8.
 pub const PROMPT_BYTES_MAX: usize = 16 << 10;
 /// Smallest width or height, in px.

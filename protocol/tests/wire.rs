@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use sd_protocol::binary::{HEADER_BYTES, PreviewPosition};
@@ -12,8 +13,9 @@ use sd_protocol::limits::BINARY_BYTES_MAX;
 use sd_protocol::{
     Catalogue, ClientFrame, ErrorBody, ErrorCode, ErrorDetail, Event, EventFrame, FrameHeader, ImageView, InpaintArea,
     InpaintFill, InpaintRequest, JobId, JobRequest, JobState, JobView, Limits, LoraRequest, ModelDefaults, ModelEntry,
-    NamedEntry, OutpaintRequest, PreviewBasis, PreviewDtype, PreviewFrame, PreviewMode, PreviewOptions, RefinerRequest,
-    ResizeMode, Rng, SchedulerEntry, ServerFrame, SessionFrame, Timings, UploadChunk, UploadView,
+    NamedEntry, OnDisconnect, OutpaintRequest, PreviewBasis, PreviewDtype, PreviewFrame, PreviewMode, PreviewOptions,
+    RefinerRequest, ResizeMode, Rng, SchedulerEntry, ServerFrame, SessionFrame, Supersede, Timings, UploadChunk,
+    UploadView,
 };
 use serde_json::{Value, json};
 
@@ -70,6 +72,17 @@ fn whole_request() -> JobRequest {
     }
 }
 
+/// The fields that say where a job stands among others.
+fn request_in_line() -> JobRequest {
+    JobRequest {
+        lane: Some("canvas".into()),
+        supersede: Some(Supersede::Running),
+        on_disconnect: Some(OnDisconnect::Cancel),
+        priority: Some(-3),
+        ..request()
+    }
+}
+
 fn image() -> ImageView {
     ImageView {
         index: 1,
@@ -87,7 +100,11 @@ fn timings() -> Timings {
 
 fn error() -> ErrorBody {
     let detail = ErrorDetail { field: "width".into(), message: "is 513".into() };
-    ErrorBody { code: ErrorCode::InvalidRequest, message: "width: is 513".into(), details: vec![detail] }
+    ErrorBody::invalid(vec![detail])
+}
+
+fn queue_full() -> ErrorBody {
+    ErrorBody::new(ErrorCode::QueueFull, "64 jobs are waiting").retry_after(Duration::from_millis(2500))
 }
 
 fn view() -> JobView {
@@ -124,6 +141,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ("hello", ClientFrame::Hello { client: "golden/1".into(), features: vec![] }),
         ("submit", ClientFrame::Submit { tag: 7, job: request() }),
         ("submit_whole", ClientFrame::Submit { tag: 7, job: whole_request() }),
+        ("submit_in_line", ClientFrame::Submit { tag: 8, job: request_in_line() }),
         ("cancel", ClientFrame::Cancel { job: job_id() }),
         ("attach", ClientFrame::Attach { job: job_id(), after: 3, preview }),
         ("detach", ClientFrame::Detach { job: job_id() }),
@@ -181,6 +199,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         ("welcome_whole", session(welcome(whole_catalogue))),
         ("accepted", session(SessionFrame::Accepted { tag: 7, handle: 1, job: Box::new(view()), preview: basis() })),
         ("rejected", session(SessionFrame::Rejected { tag: 7, error: error() })),
+        ("rejected_full", session(SessionFrame::Rejected { tag: 8, error: queue_full() })),
         ("attached", session(SessionFrame::Attached { handle: 2, job: Box::new(view()), preview: basis() })),
         ("uploaded", session(SessionFrame::Uploaded { tag: 3, upload: upload() })),
         ("upload_rejected", session(SessionFrame::UploadRejected { tag: 3, error: error() })),
@@ -197,6 +216,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         ("succeeded", event(Some(4), Event::Succeeded { timings: timings() })),
         ("failed", event(Some(4), Event::Failed { error: error() })),
         ("canceled", event(Some(4), Event::Canceled)),
+        ("superseded", event(Some(4), Event::Superseded { by: JobId::parse("newer").unwrap() })),
         ("reset", event(None, Event::Reset { view: Box::new(view()) })),
     ]
 }

@@ -2,18 +2,26 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use directories::ProjectDirs;
 use sd_protocol::limits;
 use serde::Deserialize;
 
+use crate::jobs::Retention;
 use crate::models::hub::HubSettings;
 use crate::models::source::InvalidSource;
 use crate::models::{ByteSize, ModelSource};
+use crate::service::OnCrash;
 
 /// Where the worker listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8484";
+
+/// Time that a stopping worker gives the job that is being drawn unless told otherwise: less than service managers give
+/// the worker.
+const DRAIN: Duration = Duration::from_secs(20);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -70,6 +78,25 @@ pub struct ServeArgs {
     /// Jobs that may wait before a submit is answered with `queue_full` [default: 64].
     #[arg(long, value_name = "N", env = "SD_WORKER_QUEUE_JOBS")]
     pub queue_jobs: Option<usize>,
+    /// What becomes of a job that was being drawn when its worker died [default: rerun].
+    #[arg(long, value_enum, env = "SD_WORKER_ON_CRASH")]
+    pub on_crash: Option<OnCrash>,
+    /// Ended jobs to keep; the oldest leave with their pictures [default: 1000].
+    #[arg(long, value_name = "N", env = "SD_WORKER_KEEP_JOBS")]
+    pub keep_jobs: Option<usize>,
+    /// Days to keep an ended job [default: without end].
+    #[arg(long, value_name = "DAYS", env = "SD_WORKER_KEEP_DAYS")]
+    pub keep_days: Option<u32>,
+    /// Room for the pictures of ended jobs, such as 20GiB [default: without end].
+    #[arg(long, value_name = "SIZE", env = "SD_WORKER_KEEP_BYTES")]
+    pub keep_bytes: Option<ByteSize>,
+    /// Seconds that a stopping worker gives the job that is being drawn; what is not finished then is drawn by the next
+    /// worker [default: 20].
+    #[arg(long, value_name = "SECONDS", env = "SD_WORKER_DRAIN_SECONDS")]
+    pub drain_seconds: Option<u32>,
+    /// How the log is written [default: text].
+    #[arg(long, value_enum, env = "SD_WORKER_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
     /// An origin whose pages may use this worker from a browser, such as <https://example.org>. May be repeated.
     #[arg(long = "cors-origin", value_name = "ORIGIN", env = "SD_WORKER_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
@@ -98,8 +125,27 @@ pub struct Config {
     pub storage: Storage,
     /// Jobs that may wait.
     pub queue_jobs: usize,
+    /// What becomes of a job that was being drawn when its worker died.
+    pub on_crash: OnCrash,
+    /// How much of the past is kept.
+    pub retention: Retention,
+    /// Time that a stopping worker gives the job that is being drawn.
+    pub drain: Duration,
+    /// How the log is written.
+    pub log_format: LogFormat,
     /// Origins whose pages may use this worker.
     pub cors_origins: Vec<String>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line, for machines.
+    Json,
 }
 
 /// Where jobs and pictures are kept.
@@ -178,6 +224,14 @@ impl ServeArgs {
             listen: said.listen.unwrap_or_else(|| DEFAULT_LISTEN.parse().expect("the constant is an address")),
             storage,
             queue_jobs,
+            on_crash: said.on_crash.unwrap_or_default(),
+            retention: Retention {
+                jobs: said.keep_jobs.unwrap_or(limits::KEEP_JOBS),
+                age: said.keep_days.map(|days| DAY * days),
+                bytes: said.keep_bytes.map(|size| size.0),
+            },
+            drain: said.drain_seconds.map_or(DRAIN, |seconds| Duration::from_secs(seconds.into())),
+            log_format: said.log_format.unwrap_or_default(),
             cors_origins: said.cors_origin,
         })
     }
@@ -199,6 +253,12 @@ impl ServeArgs {
             ephemeral: self.ephemeral || (self.data_dir.is_none() && file.ephemeral),
             data_dir: self.data_dir.or(file.data_dir),
             queue_jobs: self.queue_jobs.or(file.queue_jobs),
+            on_crash: self.on_crash.or(file.on_crash),
+            keep_jobs: self.keep_jobs.or(file.keep_jobs),
+            keep_days: self.keep_days.or(file.keep_days),
+            keep_bytes: self.keep_bytes.or(file.keep_bytes),
+            drain_seconds: self.drain_seconds.or(file.drain_seconds),
+            log_format: self.log_format.or(file.log_format),
             cors_origin: first(self.cors_origin, file.cors_origin),
             config: self.config,
         }

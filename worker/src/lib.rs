@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`config`] | flags, environment and TOML → `Config` |
 //! | [`http`] | routes, WebSocket, SSE, the embedded client |
+//! | [`access`] | who may do what |
 //! | [`service`] | what every transport can ask |
 //! | [`inputs`] | pictures that clients bring: decoded, fitted, stored |
 //! | [`intake`] | a request → a valid job, every check once |
@@ -16,6 +17,7 @@
 //! | [`jobs`] | registry, numbered log, store |
 //! | [`engine`] | queue, engine thread, finisher thread |
 //! | [`models`] | catalogue and sources of models |
+//! | [`metrics`] | what an operator watches |
 //! | [`device`] | where tensors live |
 //! | [`diffusion`] | pure compute: families, networks, operations, schedulers |
 //! | [`builtin`] | the model inside the binary |
@@ -26,6 +28,7 @@
 //! * `diffusion` names no tokio, axum or protocol.
 //! * There are no globals: everything hangs on the call of [`run`].
 
+pub mod access;
 #[cfg(feature = "builtin-model")]
 pub mod builtin;
 pub mod config;
@@ -36,6 +39,7 @@ pub mod http;
 pub mod inputs;
 pub mod intake;
 pub mod jobs;
+pub mod metrics;
 pub mod models;
 pub mod outlet;
 pub mod service;
@@ -56,7 +60,10 @@ use crate::jobs::{Registry, Store};
 use crate::models::ModelLoader;
 use crate::service::Service;
 
-/// Time that a stopping worker gives its engine to come to a block of the network and store what is drawn.
+/// Time from one look for jobs that are too old to be kept to the next; the others are looked for after every job.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(600);
+/// Time that a stopping worker gives its engine, when the drain is over, to come to a block of the network and store what
+/// is drawn.
 const ENGINE_STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time that a stopping worker then gives its clients to read their last events.
 const CLIENT_STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,7 +99,7 @@ pub async fn run(
         Storage::Folder(folder) => Store::open(folder)?,
         Storage::Ephemeral => Store::ephemeral()?,
     };
-    let registry = Arc::new(Registry::new(store)?);
+    let registry = Arc::new(Registry::new(store, config.retention, Arc::default())?);
     let queue = JobQueue::new(config.queue_jobs);
     let offer = Arc::new(Offer {
         models: loader.catalogue().to_vec(),
@@ -102,6 +109,8 @@ pub async fn run(
     let engine = Engine::start(loader, config.model_memory, Arc::clone(&queue), Arc::clone(&registry))
         .map_err(RunError::Thread)?;
     let service = Service::new(registry, queue, offer, engine.status());
+    service.take_up(config.on_crash).await;
+    let retaining = tokio::spawn(retain_now_and_then(service.clone()));
 
     let closing = CancellationToken::new();
     let sockets = TaskTracker::new();
@@ -112,19 +121,26 @@ pub async fn run(
     let mut server = tokio::spawn(server.into_future());
 
     tokio::select! {
-        () = shutdown => tracing::info!("shutting down"),
+        () = shutdown => {
+            let drain_seconds = config.drain.as_secs();
+            tracing::info!(drain_seconds, "stopping: no more jobs are taken; a second signal stops at once");
+        }
         ended = &mut server => {
             let failure = ended.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
             service.stop_accepting().await;
             return failure.map_err(RunError::Serve);
         }
     }
+    retaining.abort();
     service.stop_accepting().await;
-    let joined = tokio::task::spawn_blocking(move || engine.join());
-    if tokio::time::timeout(ENGINE_STOP_TIMEOUT, joined).await.is_err() {
-        tracing::error!("the engine did not stop in time and is left behind");
+    let mut joined = tokio::task::spawn_blocking(move || engine.join());
+    if tokio::time::timeout(config.drain, &mut joined).await.is_err() {
+        service.halt().await;
+        if tokio::time::timeout(ENGINE_STOP_TIMEOUT, joined).await.is_err() {
+            tracing::error!("the engine did not stop in time and is left behind");
+        }
     }
-    service.end_all().await;
+    service.settle().await;
     closing.cancel();
     sockets.close();
     let clients = async { tokio::join!(sockets.wait(), server) };
@@ -132,4 +148,12 @@ pub async fn run(
         tracing::warn!("some clients did not read to the end");
     }
     Ok(())
+}
+
+async fn retain_now_and_then(service: Service) {
+    let mut ticks = tokio::time::interval(RETAIN_INTERVAL);
+    loop {
+        ticks.tick().await;
+        service.retain().await;
+    }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use sd_worker::config::{Command, CommandLine, Config};
+use sd_worker::config::{Command, CommandLine, Config, LogFormat};
 use sd_worker::device;
 use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader as _};
 use tokio::net::TcpListener;
@@ -13,8 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<()> {
     let command = CommandLine::parse().command;
-    let filter = EnvFilter::try_from_env("SD_WORKER_LOG").or_else(|_| EnvFilter::try_new("info"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let (Command::Serve(args) | Command::Models(args)) = &command;
+    let config = args.clone().resolve()?;
+    start_log(config.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("tokio")
@@ -23,13 +24,23 @@ fn main() -> anyhow::Result<()> {
         .context("the async runtime could not be started")?;
     let done = runtime.block_on(async {
         match command {
-            Command::Serve(args) => serve(args.resolve()?).await,
-            Command::Models(args) => models(&args.resolve()?).await,
+            Command::Serve(_) => serve(config).await,
+            Command::Models(_) => models(&config).await,
         }
     });
     // An engine that did not stop in time must not keep the process.
     runtime.shutdown_background();
     done
+}
+
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("SD_WORKER_LOG").or_else(|_| EnvFilter::try_new("info"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -153,3 +153,27 @@ impl RefinerRequest {
         0.8
     }
 }
+
+/// Which older jobs of its lane a job ends when it is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Supersede {
+    /// None.
+    #[default]
+    None,
+    /// Those that wait.
+    Queued,
+    /// Those that wait and the one that is drawn: the newest job is the only one.
+    Running,
+}
+
+/// What becomes of a job when the WebSocket that submitted it goes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// It goes on, and waits for whoever asks for it.
+    #[default]
+    Keep,
+    /// It is canceled.
+    Cancel,
+}

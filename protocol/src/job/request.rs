@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::id::JobId;
-use super::options::{InpaintRequest, LoraRequest, OutpaintRequest, PreviewOptions, RefinerRequest, ResizeMode, Rng};
+use super::options::{
+    InpaintRequest, LoraRequest, OnDisconnect, OutpaintRequest, PreviewOptions, RefinerRequest, ResizeMode, Rng,
+    Supersede,
+};
 use crate::error::{ErrorBody, ErrorCode, ErrorDetail};
 
 /// What a client asks for. Everything but the prompt has a default; in a [`JobView`](super::view::JobView) every field
@@ -109,6 +112,19 @@ pub struct JobRequest {
     /// What previews to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewOptions>,
+    /// Jobs of one credential that name the same lane follow each other, as the strokes of one canvas do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
+    /// Which older jobs of the lane this one ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersede: Option<Supersede>,
+    /// What becomes of the job when the WebSocket that submitted it goes away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disconnect: Option<OnDisconnect>,
+    /// Order among the waiting jobs of one credential, -10 to 10; a higher one is drawn first. Credentials take turns,
+    /// whatever their priorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
 }
 
 impl JobRequest {

@@ -20,15 +20,18 @@ pub enum JobState {
     Failed,
     /// Someone canceled it.
     Canceled,
+    /// A newer job of its lane took its place.
+    Superseded,
 }
 
 impl JobState {
     /// All states, in the order of a job's life.
-    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled, Self::Superseded];
 
     /// Whether nothing will happen to the job any more.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Superseded)
     }
 
     /// The name on the wire.
@@ -39,6 +42,7 @@ impl JobState {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Canceled => "canceled",
+            Self::Superseded => "superseded",
         }
     }
 }

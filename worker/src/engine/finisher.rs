@@ -48,18 +48,16 @@ pub fn start(registry: Arc<Registry>) -> std::io::Result<(SyncSender<Drawn>, Joi
 
 fn finish_all(registry: &Registry, drawn: &Receiver<Drawn>) {
     for Drawn { reporter, mut finished, plan, timings } in drawn {
-        let job = reporter.cell().id().clone();
+        let span = reporter.cell().span().clone();
+        let _entered = span.enter();
         if let Some(plan) = plan {
             finished.pictures = finished.pictures.iter().map(|picture| plan.finish(picture)).collect();
         }
         if let Err(error) = finish(registry, &reporter, &finished, timings) {
-            tracing::error!(%job, error = &error as &dyn std::error::Error, "a picture was lost");
-            reporter.failed(ErrorBody::new(
-                ErrorCode::StorageFailed,
-                "the picture was drawn but could not be stored; check the space on the worker's data folder and submit again",
-            ));
+            tracing::error!(error = &error as &dyn std::error::Error, "a picture was lost");
+            reporter.failed(lost(&error));
         }
-        if let Err(error) = registry.retain_newest() {
+        if let Err(error) = registry.retain() {
             tracing::warn!(error = &error as &dyn std::error::Error, "old jobs stay behind");
         }
     }
@@ -72,7 +70,8 @@ fn finish(
     timings: Timings,
 ) -> Result<(), FinishError> {
     let cell = reporter.cell();
-    let seed = cell.view().request.seed.unwrap_or_default();
+    let view = cell.view();
+    let seed = view.request.seed.unwrap_or_default();
     for (index, picture) in (0..).zip(&finished.pictures) {
         let sha256 = registry.store().save_png(&encode_png(picture)?)?;
         let image = ImageView {
@@ -83,10 +82,26 @@ fn finish(
             sha256,
             seed: seed + u64::from(index),
         };
-        cell.append(Event::Image { image });
+        // A job that is drawn again after a crash shows the same pictures, which its log may have already.
+        if !view.images.contains(&image) {
+            cell.append(Event::Image { image });
+        }
     }
     cell.append_with(Event::Succeeded { timings }, |view| view.warnings.extend(finished.warnings.iter().cloned()));
     Ok(())
+}
+
+fn lost(error: &FinishError) -> ErrorBody {
+    match error {
+        FinishError::Store(error) if error.is_full() => ErrorBody::new(
+            ErrorCode::StorageFull,
+            "the picture was drawn, but the worker's disk is full; delete jobs or make room, and submit again",
+        ),
+        FinishError::Store(_) | FinishError::Encode(_) => ErrorBody::new(
+            ErrorCode::StorageFailed,
+            "the picture was drawn but could not be stored; the worker's log has the reason",
+        ),
+    }
 }
 
 fn encode_png(picture: &Picture) -> Result<Vec<u8>, image::ImageError> {

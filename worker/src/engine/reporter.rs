@@ -17,22 +17,29 @@ pub struct JobReporter {
     latent_width: u32,
     latent_height: u32,
     first_step_at: Option<Instant>,
+    last_step_at: Option<Instant>,
     preview_time: Duration,
     timings: Timings,
+    /// The job has an end, or waits for the next worker.
+    is_over: bool,
 }
 
 impl JobReporter {
     /// Speaks for a job that just left the queue. `latent_scale` is the side of a latent cell in px.
     pub fn new(cell: Arc<JobCell>, spec: &GenerationSpec, latent_scale: u32) -> Self {
-        let queued_ms = now_ms().saturating_sub(cell.view().created_at_ms) as f64;
+        let queued_ms = now_ms().saturating_sub(cell.view().created_at_ms);
+        cell.metrics().dequeued(Duration::from_millis(queued_ms));
+        let queued_ms = queued_ms as f64;
         Self {
             cell,
             batch_size: spec.batch_size,
             latent_width: spec.width / latent_scale,
             latent_height: spec.height / latent_scale,
             first_step_at: None,
+            last_step_at: None,
             preview_time: Duration::ZERO,
             timings: Timings { queued_ms, ..Timings::default() },
+            is_over: false,
         }
     }
 
@@ -50,9 +57,9 @@ impl JobReporter {
         });
     }
 
-    /// Notes how long the model took to load.
+    /// Notes how long a model took to load.
     pub fn loaded(&mut self, time: Duration) {
-        self.timings.load_ms = milliseconds(time);
+        self.timings.load_ms += milliseconds(time);
     }
 
     /// Notes where the time of the computation went and returns the whole account.
@@ -64,9 +71,10 @@ impl JobReporter {
         self.timings
     }
 
-    /// Publishes that the job was canceled.
-    pub fn canceled(self) {
-        self.cell.append(Event::Canceled);
+    /// Ends the job as it was asked to.
+    pub fn halted(mut self) {
+        self.is_over = true;
+        self.cell.end_as_asked();
     }
 
     /// Publishes that the job failed.
@@ -106,6 +114,10 @@ impl Observer for JobReporter {
     }
 
     fn stepped(&mut self, view: &StepView<'_>) {
+        let now = Instant::now();
+        if let Some(before) = self.last_step_at.replace(now).or(self.first_step_at) {
+            self.cell.metrics().stepped(now - before);
+        }
         let eta_ms = self.eta(view).as_millis() as u64;
         self.cell.update(Event::Progress { step: view.step, steps: view.steps, sigma: view.sigma as f32, eta_ms });
         if self.cell.has_preview_readers() {
@@ -116,7 +128,7 @@ impl Observer for JobReporter {
 
 impl Drop for JobReporter {
     fn drop(&mut self) {
-        if self.cell.is_terminal() {
+        if self.is_over || self.cell.is_terminal() {
             return;
         }
         let error = ErrorBody::new(

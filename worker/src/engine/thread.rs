@@ -50,10 +50,11 @@ impl Engine {
         queue: Arc<JobQueue>,
         registry: Arc<Registry>,
     ) -> std::io::Result<Self> {
+        let metrics = Arc::clone(registry.metrics());
         let (drawn, finisher) = finisher::start(registry)?;
         let (status_sender, status) = watch::channel(EngineStatus::Loading);
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
-            let models = LoadedModels::new(model_memory);
+            let models = LoadedModels::new(model_memory, metrics);
             EngineThread { loader, drawn, status: status_sender, models }.run(&queue);
         })?;
         Ok(Self { status, threads: [engine, finisher] })
@@ -108,7 +109,7 @@ impl EngineThread {
     }
 
     fn work(&mut self, job: Job) {
-        let span = tracing::debug_span!("job", id = %job.cell.id(), model = job.model);
+        let span = job.cell.span().clone();
         let _entered = span.enter();
         let latent_scale = self.latent_scale(&job.model);
         let reporter = JobReporter::new(Arc::clone(&job.cell), &job.spec, latent_scale);
@@ -128,7 +129,7 @@ impl EngineThread {
                     tracing::error!("the finisher thread is gone; a picture was lost");
                 }
             }
-            Ok(None) => reporter.canceled(),
+            Ok(None) => reporter.halted(),
             Err(error) => reporter.failed(error),
         }
     }

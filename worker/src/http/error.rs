@@ -5,8 +5,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sd_protocol::{ErrorBody, ErrorCode, ErrorEnvelope};
 
-/// Seconds after which a client may knock again on a full queue.
-const RETRY_AFTER_SECONDS: u32 = 2;
+/// When a client may knock again where the error does not know better.
+const RETRY_AFTER_MS: u64 = 2000;
 
 /// An error on its way to an HTTP client.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ fn status(code: ErrorCode) -> StatusCode {
         }
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::IdConflict => StatusCode::CONFLICT,
+        ErrorCode::JobExpired => StatusCode::GONE,
+        ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::QueueFull | ErrorCode::TooManyJobs | ErrorCode::UploadsFull | ErrorCode::TooManyUploads => {
             StatusCode::TOO_MANY_REQUESTS
@@ -59,9 +61,10 @@ fn status(code: ErrorCode) -> StatusCode {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = status(self.0.code);
+        let retry_after_ms = self.0.retry_after_ms.unwrap_or(RETRY_AFTER_MS);
         let mut response = (status, Json(ErrorEnvelope { error: self.0 })).into_response();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1).into());
         }
         if status == StatusCode::PAYLOAD_TOO_LARGE {
             // What was announced is still on its way; only a closed connection keeps it from being read.

@@ -1,14 +1,15 @@
-//! `/health`, `/ready` and `/v1/models`.
+//! `/health`, `/ready`, `/metrics` and `/v1/models`.
 
 use axum::Json;
 use axum::extract::State;
-use sd_protocol::{Catalogue, ErrorCode, Limits};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use sd_protocol::{Catalogue, Limits};
 use serde::Serialize;
 
 use super::App;
 use super::error::ApiError;
-use crate::engine::EngineStatus;
-use crate::outlet;
+use crate::{metrics, outlet};
 
 /// `{"status": "…"}`
 #[derive(Debug, Serialize)]
@@ -23,12 +24,13 @@ pub async fn health() -> Json<Status> {
 
 /// `GET /ready`: a job submitted now would start, or wait only for other jobs.
 pub async fn ready(State(app): State<App>) -> Result<Json<Status>, ApiError> {
-    match app.service.engine_status() {
-        EngineStatus::Ready => Ok(Json(Status { status: "ready" })),
-        EngineStatus::Loading => Err(ApiError::new(ErrorCode::Loading, "the default model is being loaded")),
-        EngineStatus::Failed(reason) => Err(ApiError::new(ErrorCode::ModelUnavailable, reason)),
-        EngineStatus::Stopped => Err(ApiError::new(ErrorCode::ShuttingDown, "the worker is shutting down")),
-    }
+    app.service.readiness()?;
+    Ok(Json(Status { status: "ready" }))
+}
+
+/// `GET /metrics`: what is counted, for Prometheus.
+pub async fn metrics(State(app): State<App>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], app.service.metrics_text()).into_response()
 }
 
 /// The body of `GET /v1/models`.

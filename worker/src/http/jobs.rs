@@ -7,17 +7,22 @@ use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
-use sd_protocol::limits::{LIST_JOBS_MAX, TEXT_BYTES_MAX};
-use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobList, JobState, JobView};
+use sd_protocol::limits::{IDEMPOTENCY_KEY_BYTES_MAX, LIST_JOBS_MAX, TEXT_BYTES_MAX};
+use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobId, JobList, JobState, JobView};
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tower_http::services::ServeFile;
 
 use super::App;
 use super::error::ApiError;
+use crate::access::Caller;
 
 /// Jobs on a page that names no `limit`.
 const LIST_JOBS_DEFAULT: u32 = 50;
+
+/// The header of `draft-ietf-httpapi-idempotency-key-header`.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Largest body that is read to its end only to be refused: many clients look at an answer when they have sent
 /// everything, and see a broken connection instead of it when nobody reads.
@@ -52,9 +57,22 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     }
 }
 
-/// `POST /v1/jobs`
-pub async fn submit(State(app): State<App>, JsonBody(job): JsonBody) -> Result<Response, ApiError> {
-    let submitted = app.service.submit(job).await?;
+/// `POST /v1/jobs`; an `Idempotency-Key` stands for an `id`.
+pub async fn submit(
+    State(app): State<App>,
+    headers: HeaderMap,
+    JsonBody(mut job): JsonBody,
+) -> Result<Response, ApiError> {
+    if let (Some(key), Some(fields)) = (headers.get(IDEMPOTENCY_KEY), job.as_object_mut())
+        && !fields.contains_key("id")
+    {
+        fields.insert("id".into(), id_of_key(key)?.into());
+    }
+    let submitted = app.service.submit(&Caller::anyone(), job).await?;
+    // A plain call has no connection that the job could be tied to.
+    if let Some(tie) = submitted.tie {
+        tie.untie();
+    }
     let view = submitted.cell.view();
     let location = [(header::LOCATION, format!("/v1/jobs/{}", view.id))];
     Ok((StatusCode::ACCEPTED, location, Json(view)).into_response())
@@ -91,7 +109,7 @@ pub async fn list(
         Some(Some(before)) => Some(before),
         Some(None) => return Err(invalid("cursor", "is not a next_cursor of this worker".into())),
     };
-    let jobs = app.service.list(query.state, before, limit).await?;
+    let jobs = app.service.list(&Caller::anyone(), query.state, before, limit).await?;
     let is_full = jobs.len() == limit as usize;
     let next_cursor = jobs.last().filter(|_| is_full).map(|job| format!("{}_{}", job.created_at_ms, job.id));
     Ok(Json(JobList { jobs, next_cursor }))
@@ -99,17 +117,17 @@ pub async fn list(
 
 /// `GET /v1/jobs/{id}`
 pub async fn view(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
-    Ok(Json(app.service.find(&id).await?.view()))
+    Ok(Json(app.service.find(&Caller::anyone(), &id).await?.view()))
 }
 
 /// `POST /v1/jobs/{id}/cancel`
 pub async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
-    Ok(Json(app.service.cancel(&id).await?.view()))
+    Ok(Json(app.service.cancel(&Caller::anyone(), &id).await?.view()))
 }
 
 /// `DELETE /v1/jobs/{id}`
 pub async fn forget(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
-    app.service.forget(&id).await?;
+    app.service.forget(&Caller::anyone(), &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -119,7 +137,7 @@ pub async fn image(
     Path((id, index)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let cell = app.service.find(&id).await?;
+    let cell = app.service.find(&Caller::anyone(), &id).await?;
     let index = index
         .parse()
         .map_err(|_| ApiError::new(ErrorCode::ImageNotFound, format!("images are numbered, {index:?} is no number")))?;
@@ -143,6 +161,21 @@ pub async fn image(
             ))
         }
     }
+}
+
+/// The id that a key stands for: the key itself where it can be one, else one made of its hash.
+fn id_of_key(key: &HeaderValue) -> Result<String, ApiError> {
+    let key = key.as_bytes();
+    if !(1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) {
+        let message = format!("has {} bytes, allowed is 1 to {IDEMPOTENCY_KEY_BYTES_MAX}", key.len());
+        let detail = ErrorDetail { field: "Idempotency-Key".into(), message };
+        return Err(ErrorBody::invalid(vec![detail]).into());
+    }
+    let plain = std::str::from_utf8(key).ok().and_then(|key| JobId::parse(key).ok());
+    Ok(plain.map_or_else(
+        || Sha256::digest(key).iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+        |id| id.as_str().to_owned(),
+    ))
 }
 
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {

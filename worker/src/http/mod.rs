@@ -6,7 +6,7 @@
 //! | [`uploads`] | `/v1/uploads`: pictures that jobs start from |
 //! | [`stream`] | `/v1/jobs/{id}/stream`: server-sent events |
 //! | [`socket`] | `/v1/ws`: the WebSocket |
-//! | [`health`] | `/health`, `/ready`, `/v1/models` |
+//! | [`health`] | `/health`, `/ready`, `/metrics`, `/v1/models` |
 //! | [`assets`] | the browser client |
 //! | [`error`] | error codes → status codes, the only place |
 //!
@@ -81,6 +81,7 @@ pub fn router(app: App, cors_origins: &[String]) -> Result<Router, InvalidOrigin
         .route("/v1/ws", get(socket::upgrade))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .fallback(assets::serve)
         .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
         .layer(middleware::from_fn(limit_time))
@@ -98,7 +99,11 @@ pub fn router(app: App, cors_origins: &[String]) -> Result<Router, InvalidOrigin
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::HeaderName::from_static("last-event-id")])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::HeaderName::from_static("last-event-id"),
+            header::HeaderName::from_static("idempotency-key"),
+        ])
         .expose_headers([header::LOCATION, header::ETAG, header::RETRY_AFTER]);
     Ok(router.layer(cors))
 }

@@ -8,6 +8,8 @@ mod inbound;
 mod outbound;
 mod uploading;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
@@ -60,10 +62,11 @@ async fn converse(app: App, socket: WebSocket) {
     let (sink, stream) = socket.split();
     let (replies, outgoing) = mpsc::channel(SOCKET_REPLIES_MAX);
     let closing = app.closing.clone();
+    let metrics = Arc::clone(app.service.metrics());
     let inbound = inbound::Inbound::new(app.service, replies).run(stream);
     // Whichever half ends first ends the connection; a client that went away takes its readers with it.
     tokio::select! {
-        () = outbound::Outbound::new(sink).run(outgoing, closing) => {}
+        () = outbound::Outbound::new(sink, metrics).run(outgoing, closing) => {}
         () = async { inbound.await; std::future::pending().await } => {}
     }
 }

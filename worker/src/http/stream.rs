@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::error::ApiError;
+use crate::access::Caller;
 use crate::jobs::{JobReader, News};
+use crate::metrics::{Metrics, ViewerGuard, Wire};
 use crate::outlet;
 
 /// Time after which a browser connects again.
@@ -51,7 +53,7 @@ pub async fn stream(
     // A browser that reconnects says where it was; that beats what the address said at first.
     let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = last_event_id.or(query.after).unwrap_or(0);
-    let cell = app.service.find(&id).await?;
+    let cell = app.service.find(&Caller::anyone(), &id).await?;
     let view = cell.view();
     if view.state.is_terminal() && after == view.last_seq {
         // A browser connects again after every end; this answer tells it that there is nothing more to come.
@@ -69,6 +71,7 @@ pub async fn stream(
 
 struct Follower {
     reader: JobReader,
+    _viewer: ViewerGuard,
     changes: WatchStream<()>,
     closing: CancellationToken,
     pending: VecDeque<SseEvent>,
@@ -77,7 +80,8 @@ struct Follower {
 /// Everything that happens to a job until its end or the worker's.
 fn news_events(reader: JobReader, closing: CancellationToken) -> impl Stream<Item = Result<SseEvent, Infallible>> {
     let changes = reader.changes();
-    let follower = Follower { reader, changes, closing, pending: VecDeque::new() };
+    let _viewer = reader.cell().metrics().viewer(Wire::Sse);
+    let follower = Follower { reader, _viewer, changes, closing, pending: VecDeque::new() };
     stream::unfold(follower, |mut follower| async move {
         loop {
             if let Some(event) = follower.pending.pop_front() {
@@ -96,22 +100,30 @@ fn news_events(reader: JobReader, closing: CancellationToken) -> impl Stream<Ite
                 return None;
             }
             let dtype = follower.reader.preview().dtype;
-            follower.pending.extend(news.into_iter().flat_map(|news| sse_events(&news, dtype)));
+            let metrics = follower.reader.cell().metrics();
+            follower.pending.extend(news.into_iter().flat_map(|news| sse_events(&news, dtype, metrics)));
         }
     })
 }
 
-fn sse_events(news: &News, dtype: sd_protocol::PreviewDtype) -> Vec<SseEvent> {
+fn sse_events(news: &News, dtype: sd_protocol::PreviewDtype, metrics: &Metrics) -> Vec<SseEvent> {
     match news {
         News::Event(frame) => {
-            let event = SseEvent::default().event(frame.event.name()).data(outlet::event_json(frame));
+            let data = outlet::event_json(frame);
+            metrics.sent(Wire::Sse, data.len());
+            let event = SseEvent::default().event(frame.event.name()).data(data);
             vec![match frame.seq {
                 Some(seq) => event.id(seq.to_string()),
                 None => event,
             }]
         }
-        News::Latents(snapshot) => outlet::previews(snapshot, dtype)
-            .map(|preview| SseEvent::default().event("preview").data(BASE64_STANDARD.encode(preview.encode(HANDLE))))
+        News::Latents { snapshot, missed } => outlet::previews(snapshot, dtype)
+            .map(|preview| {
+                let data = BASE64_STANDARD.encode(preview.encode(HANDLE));
+                metrics.sent(Wire::Sse, data.len());
+                metrics.preview_sent(Wire::Sse, *missed);
+                SseEvent::default().event("preview").data(data)
+            })
             .collect(),
     }
 }

@@ -87,9 +87,15 @@ impl InputError {
             Self::Format | Self::Damaged(_) | Self::Encoding(_) => ErrorCode::ImageInvalid,
             Self::UnknownUpload(_) => ErrorCode::UploadNotFound,
             Self::Full(_) => ErrorCode::UploadsFull,
+            Self::Io(error) if is_full(error) => ErrorCode::StorageFull,
             Self::Io(_) => ErrorCode::StorageFailed,
         }
     }
+}
+
+/// Whether the disk has no room left.
+pub fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 impl From<image::ImageError> for InputError {

@@ -11,8 +11,10 @@ mod picture;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use sd_protocol::limits::{CLIP_SKIP_MAX, LORA_WEIGHT_MAX, LORAS_MAX, MICRO_PX_MAX};
-use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobRequest, Limits, LoraRequest, PreviewOptions, RefinerRequest};
+use sd_protocol::limits::{CLIP_SKIP_MAX, LANE_BYTES_MAX, LORA_WEIGHT_MAX, LORAS_MAX, MICRO_PX_MAX, PRIORITY_MAX};
+use sd_protocol::{
+    ErrorBody, ErrorCode, ErrorDetail, JobRequest, Limits, LoraRequest, PreviewOptions, RefinerRequest, Supersede,
+};
 use serde_json::Value;
 
 use self::faults::{Faults, unknown};
@@ -69,6 +71,7 @@ pub fn validate(job: Value, offer: &Offer) -> Result<ValidJob, ErrorBody> {
     let picture = check.picture(spec.steps);
     let preview = request.preview.unwrap_or_default();
     check.faults.range("preview.every", preview.every, 1, offer.limits.steps_max);
+    check.place_in_line();
     if !check.faults.is_empty() {
         return Err(ErrorBody::invalid(check.faults.0));
     }
@@ -145,6 +148,10 @@ fn understood(
         eta: Some(spec.eta as f32),
         clip_skip: Some(spec.clip_skip as u32),
         preview: Some(preview),
+        lane: request.lane.clone(),
+        supersede: request.lane.as_ref().map(|_| request.supersede.unwrap_or_default()),
+        on_disconnect: Some(request.on_disconnect.unwrap_or_default()),
+        priority: Some(request.priority.unwrap_or(0)),
         loras: request.loras.clone(),
         refiner: request.refiner.clone(),
         original_size: request.original_size,
@@ -200,6 +207,20 @@ impl<'a> Check<'a> {
             micro: self.micro(width, height),
             loras: self.loras(&offer.adapters.loras),
             ..GenerationSpec::new(request.prompt.clone().unwrap_or_default(), info)
+        }
+    }
+
+    fn place_in_line(&mut self) {
+        let request = self.request;
+        self.faults.range("priority", request.priority.unwrap_or(0), -PRIORITY_MAX, PRIORITY_MAX);
+        match &request.lane {
+            Some(lane) if lane.is_empty() || lane.len() > LANE_BYTES_MAX => {
+                self.faults.add("lane", format!("has {} bytes, allowed is 1 to {LANE_BYTES_MAX}", lane.len()));
+            }
+            None if request.supersede.is_some_and(|which| which != Supersede::None) => {
+                self.faults.add("supersede", "goes with a `lane`, and there is none".into());
+            }
+            _ => {}
         }
     }
 

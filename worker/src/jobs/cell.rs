@@ -2,14 +2,16 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use sd_protocol::{Event, EventFrame, JobId, JobState, JobView};
 use tokio::sync::watch;
 
-use super::now_ms;
 use super::reader::JobReader;
-use super::store::Store;
+use super::store::{Store, StoredJob};
+use super::{now_ms, shutting_down};
 use crate::diffusion::CancelToken;
+use crate::metrics::Metrics;
 
 /// The clean latents of all images of a batch after one step: `[batch, height, width, channels]` f32.
 #[derive(Debug)]
@@ -28,12 +30,30 @@ pub struct LatentSnapshot {
     pub latents: Vec<f32>,
 }
 
+/// Why a job is to end before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Someone canceled it.
+    Cancel,
+    /// A newer job of its lane takes its place.
+    Supersede {
+        /// The newer job.
+        by: JobId,
+    },
+    /// The worker stops. A durable job waits for the next worker, an ephemeral one fails.
+    Shutdown,
+}
+
 /// A job, shared between whoever computes it, follows it or asks about it.
 #[derive(Debug)]
 pub struct JobCell {
     id: JobId,
+    owner: Option<Arc<str>>,
+    /// Follows the job across threads.
+    span: tracing::Span,
     cancel: CancelToken,
     store: Arc<Store>,
+    metrics: Arc<Metrics>,
     /// Serialises "store, then publish", so that sequence numbers have no gap and no reader sees what is not stored.
     writing: Mutex<()>,
     state: Mutex<CellState>,
@@ -45,6 +65,9 @@ pub struct JobCell {
 struct CellState {
     view: JobView,
     log: Vec<EventFrame>,
+    /// Events of the log that are stored; fewer than all only after the store failed.
+    stored: usize,
+    wish: Option<(Wish, Instant)>,
     /// Counts changes of the ephemeral event, so that a reader knows whether it has seen the newest.
     ephemeral_version: u64,
     ephemeral: Option<Event>,
@@ -62,14 +85,26 @@ pub(super) struct Snapshot {
 }
 
 impl JobCell {
-    /// A job with the durable events that it has so far.
-    pub fn new(store: Arc<Store>, view: JobView, log: Vec<EventFrame>) -> Self {
+    /// A job as it is stored.
+    pub(super) fn new(store: Arc<Store>, metrics: Arc<Metrics>, job: StoredJob) -> Self {
+        let StoredJob { owner, view, log } = job;
         Self {
             id: view.id.clone(),
+            span: tracing::debug_span!("job", id = %view.id, owner = owner.as_deref()),
+            owner,
             cancel: CancelToken::default(),
             store,
+            metrics,
             writing: Mutex::new(()),
-            state: Mutex::new(CellState { view, log, ephemeral_version: 0, ephemeral: None, latents: None }),
+            state: Mutex::new(CellState {
+                view,
+                stored: log.len(),
+                log,
+                wish: None,
+                ephemeral_version: 0,
+                ephemeral: None,
+                latents: None,
+            }),
             changed: watch::Sender::new(()),
             preview_readers: AtomicUsize::new(0),
         }
@@ -80,9 +115,66 @@ impl JobCell {
         &self.id
     }
 
+    /// Name of the credential that asked for it.
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    /// The span that follows the job across threads.
+    pub fn span(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    /// What is counted about jobs.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// The wish to stop; read by the computation.
     pub fn cancel_token(&self) -> &CancelToken {
         &self.cancel
+    }
+
+    /// Asks whoever has the job to end it, and says why. The first wish counts, but a worker that stops waits for
+    /// nobody's and yields to everybody's.
+    pub fn ask_to_end(&self, wish: Wish) {
+        {
+            let mut state = self.state();
+            if !matches!(state.wish, None | Some((Wish::Shutdown, _))) {
+                return;
+            }
+            state.wish = Some((wish, Instant::now()));
+        }
+        self.cancel.cancel();
+    }
+
+    /// Ends the job as was [asked](Self::ask_to_end); called by whoever has it. Blocks on the disk.
+    pub fn end_as_asked(&self) {
+        let wish = self.state().wish.clone();
+        let Some((wish, asked_at)) = wish else { return };
+        let is_ended = match wish {
+            Wish::Cancel => self.append(Event::Canceled),
+            Wish::Supersede { by } => self.append(Event::Superseded { by }),
+            Wish::Shutdown if self.store.is_durable() => self.view().state == JobState::Running && self.requeue(),
+            Wish::Shutdown => self.append(Event::Failed { error: shutting_down() }),
+        };
+        if is_ended {
+            self.metrics.canceled(asked_at.elapsed());
+        }
+    }
+
+    /// Sets a job that was begun back to waiting: it will be drawn anew from its first step. Blocks on the disk.
+    pub fn requeue(&self) -> bool {
+        self.append_with(Event::Queued { position: 0 }, |view| {
+            view.state = JobState::Queued;
+            view.step = 0;
+            view.started_at_ms = None;
+        })
+    }
+
+    /// Times that the job was begun.
+    pub fn starts(&self) -> usize {
+        self.state().log.iter().filter(|frame| matches!(frame.event, Event::Started { .. })).count()
     }
 
     /// How the job stands now.
@@ -105,7 +197,7 @@ impl JobCell {
     /// As [`append`](Self::append), with a further change of the view in the same breath.
     pub fn append_with(&self, event: Event, change: impl FnOnce(&mut JobView)) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (view, frame) = {
+        let (view, frames) = {
             let state = self.state();
             if state.view.state.is_terminal() {
                 return false;
@@ -115,19 +207,30 @@ impl JobCell {
             change(&mut view);
             apply(&mut view, &event);
             let frame = EventFrame { job: self.id.clone(), seq: Some(view.last_seq), event };
-            (view, frame)
+            // What could not be stored before is stored with the next event, so that the log has no gap.
+            let frames: Vec<_> = state.log[state.stored..].iter().cloned().chain([frame]).collect();
+            (view, frames)
         };
-        if let Err(error) = self.store.save_event(&view, &frame) {
-            tracing::error!(job = %self.id, error = &error as &dyn std::error::Error, "an event could not be stored");
+        let saved = self.store.save(&view, &frames);
+        if let Err(error) = &saved {
+            tracing::error!(job = %self.id, error = error as &dyn std::error::Error, "an event could not be stored");
         }
+        let ended = view.state.is_terminal().then_some(view.state);
         {
             let mut state = self.state();
             // A position in the queue is history once the job started, and so is progress once there is a picture.
             state.ephemeral = None;
             // The engine may have counted a step while this was being stored.
             let step = state.view.step;
-            state.view = JobView { step: step.max(view.step), ..view };
-            state.log.push(frame);
+            let step = if view.state == JobState::Queued { 0 } else { step.max(view.step) };
+            state.view = JobView { step, ..view };
+            state.log.extend(frames.into_iter().last());
+            if saved.is_ok() {
+                state.stored = state.log.len();
+            }
+        }
+        if let Some(outcome) = ended {
+            self.metrics.job_ended(outcome.as_str());
         }
         self.changed.send_replace(());
         true
@@ -145,6 +248,13 @@ impl JobCell {
             state.ephemeral = Some(event);
         }
         self.changed.send_replace(());
+    }
+
+    /// Publishes a new place in the queue; one that did not change is no news.
+    pub fn move_to(&self, position: u32) {
+        if self.state().view.queue_position != Some(position) {
+            self.update(Event::Queued { position });
+        }
     }
 
     /// Publishes the newest clean latents.
@@ -219,6 +329,7 @@ fn apply(view: &mut JobView, event: &Event) {
             view.error = Some(error.clone());
         }
         Event::Canceled => end(JobState::Canceled),
+        Event::Superseded { .. } => end(JobState::Superseded),
         Event::ModelLoading { .. } | Event::Reset { .. } => {}
     }
 }

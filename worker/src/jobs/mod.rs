@@ -18,12 +18,19 @@ pub mod reader;
 pub mod registry;
 pub mod store;
 
-pub use cell::{JobCell, LatentSnapshot};
+use sd_protocol::{ErrorBody, ErrorCode};
+
+pub use cell::{JobCell, LatentSnapshot, Wish};
 pub use reader::{JobReader, News};
-pub use registry::{AcceptError, Accepted, NewJob, Registry};
-pub use store::{Store, StoreError};
+pub use registry::{AcceptError, Accepted, Found, NewJob, Registry};
+pub use store::{Retention, Store, StoreError};
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// What a job, or a submit, is told that a stopping worker has no time for.
+pub fn shutting_down() -> ErrorBody {
+    ErrorBody::new(ErrorCode::ShuttingDown, "the worker is shutting down; submit again when it is back")
 }

@@ -14,7 +14,12 @@ pub enum News {
     /// An event; the terminal one is the last news of all.
     Event(EventFrame),
     /// The newest clean latents.
-    Latents(Arc<LatentSnapshot>),
+    Latents {
+        /// The numbers.
+        snapshot: Arc<LatentSnapshot>,
+        /// Previews that this viewer asked for and was too slow for, since the one before.
+        missed: u32,
+    },
 }
 
 /// A viewer of one job: remembers what it has seen, so that a slow one misses frames and never events.
@@ -85,9 +90,10 @@ impl JobReader {
             let job = self.cell.id().clone();
             news.extend(snapshot.ephemeral.map(|event| News::Event(EventFrame { job, seq: None, event })));
         }
-        if let Some(latents) = snapshot.latents.filter(|latents| self.wants(latents)) {
-            self.step_seen = latents.step;
-            news.push(News::Latents(latents));
+        if let Some(snapshot) = snapshot.latents.filter(|latents| self.wants(latents)) {
+            let wanted = snapshot.step.div_ceil(self.preview.every) - self.step_seen / self.preview.every;
+            self.step_seen = snapshot.step;
+            news.push(News::Latents { snapshot, missed: wanted.saturating_sub(1) });
         }
         news.extend(durable.map(News::Event));
         news

@@ -3,18 +3,21 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sd_protocol::limits::FINISHED_JOBS_MAX;
-use sd_protocol::{ErrorBody, ErrorCode, Event, EventFrame, JobId, JobRequest, JobState, JobView};
+use sd_protocol::{Event, EventFrame, JobId, JobRequest, JobState, JobView};
 use uuid::Uuid;
 
 use super::cell::JobCell;
 use super::now_ms;
-use super::store::{Store, StoreError};
+use super::store::{Lookup, Retention, Store, StoreError, StoredJob};
+use crate::access::Caller;
+use crate::metrics::Metrics;
 
 /// All jobs of a worker.
 #[derive(Debug)]
 pub struct Registry {
     store: Arc<Store>,
+    retention: Retention,
+    metrics: Arc<Metrics>,
     alive: Mutex<HashMap<JobId, Arc<JobCell>>>,
 }
 
@@ -44,26 +47,40 @@ pub enum AcceptError {
 #[derive(Debug)]
 pub enum Accepted {
     /// A job that is new and waits for the engine.
-    New(Arc<JobCell>),
+    New {
+        /// The job.
+        cell: Arc<JobCell>,
+        /// Older jobs of its lane that have not ended.
+        lane_mates: Vec<Arc<JobCell>>,
+    },
     /// The job that the same id and request made before.
     Known(Arc<JobCell>),
 }
 
+/// What is known of a name.
+#[derive(Debug)]
+pub enum Found {
+    /// The job.
+    Job(Arc<JobCell>),
+    /// It was here, until retention took it.
+    Departed,
+    /// Nothing that this caller may see.
+    Unknown,
+}
+
 impl Registry {
-    /// Takes over a store; what the last process left unfinished fails as `interrupted`.
+    /// Takes over a store. What the last process left unfinished is there for [`unfinished`](Self::unfinished).
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(store: Store) -> Result<Self, StoreError> {
-        let error = ErrorBody::new(
-            ErrorCode::Interrupted,
-            "the worker stopped while this job was waiting or running; submit it again",
-        );
-        let interrupted = store.interrupt_unfinished(&error)?;
-        if interrupted > 0 {
-            tracing::warn!(jobs = interrupted, "jobs of the last run ended as interrupted");
+    pub fn new(store: Store, retention: Retention, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+        let registry = Self { store: Arc::new(store), retention, metrics, alive: Mutex::default() };
+        for job in registry.store.unfinished()? {
+            let cell = registry.cell(job);
+            registry.alive().insert(cell.id().clone(), cell);
         }
-        Ok(Self { store: Arc::new(store), alive: Mutex::default() })
+        registry.retain()?;
+        Ok(registry)
     }
 
     /// Where pictures go.
@@ -71,11 +88,16 @@ impl Registry {
         &self.store
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Stores a job as `queued`. Blocks on the disk.
     ///
     /// # Errors
     /// On a conflicting id, or when the store fails; nothing is left behind then.
-    pub fn accept(&self, job: NewJob) -> Result<Accepted, AcceptError> {
+    pub fn accept(&self, caller: &Caller, job: NewJob) -> Result<Accepted, AcceptError> {
         let id = job.submitted.id.clone().unwrap_or_else(fresh_id);
         let view = JobView {
             id: id.clone(),
@@ -95,55 +117,68 @@ impl Registry {
             request: JobRequest { id: Some(id.clone()), ..job.understood },
         };
         let first = EventFrame { job: id.clone(), seq: Some(1), event: Event::Queued { position: 0 } };
-        // Held across the insert, so that a second submit of the same id finds the cell and not a gap.
+        // Held across the insert, so that a second submit of the same id finds the cell and not a gap, and that of two
+        // jobs of a lane one is the older.
         let mut alive = self.alive();
-        if self.store.insert(&job.submitted, &view, &first)? {
-            let cell = Arc::new(JobCell::new(Arc::clone(&self.store), view, vec![first]));
+        if self.store.insert(caller.name(), &job.submitted, &view, &first)? {
+            let lane_mates = lane_mates(&alive, caller, view.request.lane.as_deref());
+            let cell = self.cell(StoredJob { owner: caller.name().map(Arc::from), view, log: vec![first] });
             alive.retain(|_, cell| !cell.is_terminal() || Arc::strong_count(cell) > 1);
             alive.insert(id, Arc::clone(&cell));
-            return Ok(Accepted::New(cell));
+            return Ok(Accepted::New { cell, lane_mates });
         }
         drop(alive);
-        let known = self.repeated(&job.submitted)?.ok_or(AcceptError::IdConflict(id))?;
+        let known = self.repeated(caller, &job.submitted)?.ok_or(AcceptError::IdConflict(id))?;
         Ok(Accepted::Known(known))
     }
 
     /// The job that an earlier submit of the same id and request made. Blocks on the disk.
     ///
     /// # Errors
-    /// When the id belongs to another request, or the store cannot be read.
-    pub fn repeated(&self, submitted: &JobRequest) -> Result<Option<Arc<JobCell>>, AcceptError> {
+    /// When the id belongs to another request or to somebody else, or the store cannot be read.
+    pub fn repeated(&self, caller: &Caller, submitted: &JobRequest) -> Result<Option<Arc<JobCell>>, AcceptError> {
         let Some(id) = &submitted.id else { return Ok(None) };
         match self.store.submitted(id)? {
             None => Ok(None),
-            Some(holder) if holder == *submitted => Ok(self.find(id)?),
+            Some((owner, holder)) if holder == *submitted && caller.may_see(owner.as_deref()) => {
+                Ok(match self.find(caller, id)? {
+                    Found::Job(cell) => Some(cell),
+                    Found::Departed | Found::Unknown => None,
+                })
+            }
             Some(_) => Err(AcceptError::IdConflict(id.clone())),
         }
     }
 
-    /// A job by name. Blocks on the disk when it ended long ago.
+    /// A job by name, as far as `caller` may see it. Blocks on the disk when it ended long ago.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn find(&self, id: &JobId) -> Result<Option<Arc<JobCell>>, StoreError> {
-        if let Some(cell) = self.alive().get(id) {
-            return Ok(Some(Arc::clone(cell)));
-        }
-        let stored = self.store.job(id)?;
-        Ok(stored.map(|(view, log)| Arc::new(JobCell::new(Arc::clone(&self.store), view, log))))
+    pub fn find(&self, caller: &Caller, id: &JobId) -> Result<Found, StoreError> {
+        let alive = self.alive().get(id).cloned();
+        let cell = match alive {
+            Some(cell) => cell,
+            None => match self.store.job(id)? {
+                Lookup::Found(job) => self.cell(*job),
+                Lookup::Departed { owner } if caller.may_see(owner.as_deref()) => return Ok(Found::Departed),
+                Lookup::Departed { .. } | Lookup::Unknown => return Ok(Found::Unknown),
+            },
+        };
+        Ok(if caller.may_see(cell.owner()) { Found::Job(cell) } else { Found::Unknown })
     }
 
-    /// Jobs from the newest; live ones as they stand this moment. Blocks on the disk.
+    /// Jobs that `caller` may see, from the newest; live ones as they stand this moment. Blocks on the disk.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn list(
         &self,
+        caller: &Caller,
         state: Option<JobState>,
         before: Option<(u64, &str)>,
         limit: u32,
     ) -> Result<Vec<JobView>, StoreError> {
-        let stored = self.store.list(state, before, limit)?;
+        let stored = self.store.list(caller.name(), state, before, limit)?;
         let alive = self.alive();
         Ok(stored.into_iter().map(|view| alive.get(&view.id).map_or(view, |cell| cell.view())).collect())
     }
@@ -153,9 +188,11 @@ impl Registry {
         self.alive().get(id).is_some_and(|cell| !cell.is_terminal())
     }
 
-    /// Every job that has not ended.
+    /// Every job that has not ended, oldest first.
     pub fn unfinished(&self) -> Vec<Arc<JobCell>> {
-        self.alive().values().filter(|cell| !cell.is_terminal()).cloned().collect()
+        let mut cells: Vec<_> = self.alive().values().filter(|cell| !cell.is_terminal()).cloned().collect();
+        cells.sort_by_cached_key(|cell| (cell.view().created_at_ms, cell.id().clone()));
+        cells
     }
 
     /// Removes a job that has ended, with its pictures; `false` if it has not. Blocks on the disk.
@@ -171,22 +208,36 @@ impl Registry {
         Ok(true)
     }
 
-    /// Removes the oldest ended jobs beyond [`FINISHED_JOBS_MAX`]. Blocks on the disk.
+    /// Removes the ended jobs that are beyond what is kept. Blocks on the disk.
     ///
     /// # Errors
     /// When the store refuses.
-    pub fn retain_newest(&self) -> Result<(), StoreError> {
-        for id in self.store.expired(FINISHED_JOBS_MAX)? {
+    pub fn retain(&self) -> Result<(), StoreError> {
+        for id in self.store.expired(&self.retention)? {
             self.alive().remove(&id);
-            self.store.remove(&id)?;
+            self.store.expire(&id)?;
         }
         Ok(())
+    }
+
+    fn cell(&self, job: StoredJob) -> Arc<JobCell> {
+        Arc::new(JobCell::new(Arc::clone(&self.store), Arc::clone(&self.metrics), job))
     }
 
     fn alive(&self) -> MutexGuard<'_, HashMap<JobId, Arc<JobCell>>> {
         // Only whole inserts and removals happen under this lock.
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The jobs of a lane that have not ended.
+fn lane_mates(alive: &HashMap<JobId, Arc<JobCell>>, caller: &Caller, lane: Option<&str>) -> Vec<Arc<JobCell>> {
+    let Some(lane) = lane else { return Vec::new() };
+    let is_mate = |cell: &&Arc<JobCell>| {
+        let view = cell.view();
+        !view.state.is_terminal() && cell.owner() == caller.name() && view.request.lane.as_deref() == Some(lane)
+    };
+    alive.values().filter(is_mate).cloned().collect()
 }
 
 /// A new id that sorts by time.

@@ -1,12 +1,14 @@
 //! The models that are loaded: as many as the budget holds, and of these the ones used last.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Deserialize;
 
 use super::{LoadError, ModelLoader, OnProgress};
 use crate::diffusion::Pipeline;
+use crate::metrics::Metrics;
 
 /// Part of the machine's memory that models may fill unless told otherwise, in percent. The rest is for the
 /// activations of the job that runs (several GB when a VAE decodes 1024 × 1024 px in f32), the page cache through which
@@ -72,6 +74,7 @@ impl ByteSize {
 
 /// The loaded models.
 pub struct LoadedModels {
+    metrics: Arc<Metrics>,
     budget_bytes: u64,
     /// The least recently used first.
     models: Vec<Loaded>,
@@ -85,8 +88,8 @@ struct Loaded {
 
 impl LoadedModels {
     /// No model, and room for `budget`.
-    pub fn new(budget: ByteSize) -> Self {
-        Self { budget_bytes: budget.0, models: Vec::new() }
+    pub fn new(budget: ByteSize, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, budget_bytes: budget.0, models: Vec::new() }
     }
 
     /// Names of the loaded models, the least recently used first.
@@ -105,8 +108,11 @@ impl LoadedModels {
         loader: &mut dyn ModelLoader,
         progress: &mut OnProgress<'_>,
     ) -> Result<&mut dyn Pipeline, LoadError> {
-        let loaded = match self.models.iter().position(|loaded| loaded.name == name) {
-            Some(at) => self.models.remove(at),
+        match self.models.iter().position(|loaded| loaded.name == name) {
+            Some(at) => {
+                let used = self.models.remove(at);
+                self.models.push(used);
+            }
             None => {
                 let started = Instant::now();
                 let size_bytes = loader.prepare(name, progress)?;
@@ -114,16 +120,22 @@ impl LoadedModels {
                 let pipeline = loader.load(name)?;
                 let seconds = started.elapsed().as_secs_f32();
                 tracing::info!(model = name, size_mb = size_bytes / 1_000_000, seconds, "model loaded");
-                Loaded { name: name.to_owned(), size_bytes, pipeline }
+                self.models.push(Loaded { name: name.to_owned(), size_bytes, pipeline });
+                self.metrics.model_loaded(name);
+                self.count_bytes();
             }
-        };
-        self.models.push(loaded);
-        Ok(self.models.last_mut().expect("pushed just above").pipeline.as_mut())
+        }
+        Ok(self.models.last_mut().expect("pushed in either case").pipeline.as_mut())
     }
 
     /// Drops a model, so that it will be loaded anew.
     pub fn forget(&mut self, name: &str) {
         self.models.retain(|loaded| loaded.name != name);
+        self.count_bytes();
+    }
+
+    fn count_bytes(&self) {
+        self.metrics.models_hold(self.models.iter().map(|loaded| loaded.size_bytes).sum());
     }
 
     fn make_room(&mut self, name: &str, size_bytes: u64) {

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod lanes;
+mod lives;
+mod owners;
 mod scripted;
+mod ties;
 mod uploads;
 
 use std::path::Path;
@@ -10,11 +14,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use sd_protocol::{ErrorBody, ErrorCode, Event, EventFrame, JobState, JobView, Limits, PreviewMode, PreviewOptions};
-use sd_worker::engine::{Engine, EngineStatus, JobQueue};
+use sd_worker::access::Caller;
+use sd_worker::engine::{Engine, JobQueue};
 use sd_worker::intake::Offer;
-use sd_worker::jobs::{JobCell, News, Registry, Store};
+use sd_worker::jobs::{JobCell, News, Registry, Retention, Store};
 use sd_worker::models::{ByteSize, ModelLoader as _};
-use sd_worker::service::{Service, Submitted};
+use sd_worker::service::{OnCrash, Service, Submitted};
 use serde_json::{Value, json};
 
 use self::scripted::{Script, ScriptedLoader};
@@ -26,21 +31,42 @@ struct Worker {
     engine: Engine,
 }
 
+/// What a test decides about its worker.
+struct Setting {
+    store: Store,
+    queue_jobs: usize,
+    on_crash: OnCrash,
+    retention: Retention,
+}
+
+impl Setting {
+    fn over(store: Store) -> Self {
+        let retention = Retention { jobs: 100, age: None, bytes: None };
+        Self { store, queue_jobs: 4, on_crash: OnCrash::Rerun, retention }
+    }
+}
+
 impl Worker {
-    fn start() -> Self {
-        Self::with(Store::ephemeral().unwrap(), 4)
+    async fn start() -> Self {
+        Self::with(Setting::over(Store::ephemeral().unwrap())).await
     }
 
-    fn with(store: Store, queue_jobs: usize) -> Self {
+    async fn over(folder: &Path) -> Self {
+        Self::with(Setting::over(Store::open(folder).unwrap())).await
+    }
+
+    async fn with(setting: Setting) -> Self {
         let script = Script::default();
         let loader = ScriptedLoader::new(script.clone());
         let (models, adapters) = (loader.catalogue().to_vec(), loader.adapters().clone());
-        let registry = Arc::new(Registry::new(store).unwrap());
-        let queue = JobQueue::new(queue_jobs);
+        let registry = Arc::new(Registry::new(setting.store, setting.retention, Arc::default()).unwrap());
+        let queue = JobQueue::new(setting.queue_jobs);
         let engine = Engine::start(Box::new(loader), ByteSize(2), Arc::clone(&queue), Arc::clone(&registry)).unwrap();
-        let limits = Limits { queue_jobs_max: queue_jobs, ..Limits::default() };
+        let limits = Limits { queue_jobs_max: setting.queue_jobs, ..Limits::default() };
         let offer = Arc::new(Offer { models, adapters, limits });
-        Self { service: Service::new(registry, queue, offer, engine.status()), script, engine }
+        let service = Service::new(registry, queue, offer, engine.status());
+        service.take_up(setting.on_crash).await;
+        Self { service, script, engine }
     }
 
     async fn submit(&self, job: Value) -> Arc<JobCell> {
@@ -48,7 +74,11 @@ impl Worker {
     }
 
     async fn try_submit(&self, job: Value) -> Result<Submitted, ErrorBody> {
-        self.service.submit(job).await
+        self.service.submit(&anyone(), job).await
+    }
+
+    async fn cancel(&self, cell: &JobCell) {
+        self.service.cancel(&anyone(), cell.id().as_str()).await.unwrap();
     }
 
     /// A job that runs until the gate opens.
@@ -58,14 +88,18 @@ impl Worker {
         cell
     }
 
-    /// Stops everything and waits for the threads, so that the store is free again.
+    /// Stops as a worker without time for a drain does, and waits for the threads, so that the store is free again.
     async fn stop(self) {
         self.service.stop_accepting().await;
-        self.script.open_gate();
+        self.service.halt().await;
         let engine = self.engine;
         tokio::task::spawn_blocking(move || engine.join()).await.unwrap();
-        self.service.end_all().await;
+        self.service.settle().await;
     }
+}
+
+fn anyone() -> Caller {
+    Caller::anyone()
 }
 
 async fn wait_until(cell: &Arc<JobCell>, is_reached: impl Fn(&JobView) -> bool) {
@@ -99,7 +133,7 @@ fn durable_names(news: &[News], after: u64) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_job_goes_from_submit_to_silence() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     let cell = worker.submit(json!({"prompt": "a hill", "seed": 7, "batch_size": 2})).await;
     let view = ended(&cell).await;
     assert_eq!(view.state, JobState::Succeeded);
@@ -123,7 +157,7 @@ async fn a_job_goes_from_submit_to_silence() {
 
 #[tokio::test]
 async fn failures_and_panics_are_the_jobs_own() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     for (prompt, loads) in [("fail", 1), ("panic", 2)] {
         let bad = worker.submit(json!({"prompt": prompt})).await;
         let view = ended(&bad).await;
@@ -141,34 +175,34 @@ async fn failures_and_panics_are_the_jobs_own() {
 
 #[tokio::test]
 async fn cancel_ends_a_waiting_job_at_once_and_moves_the_others_up() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     let running = worker.submit_held().await;
     let second = worker.submit(json!({"prompt": "second"})).await;
     let third = worker.submit(json!({"prompt": "third"})).await;
     assert_eq!(third.view().queue_position, Some(1));
-    worker.service.cancel(second.id().as_str()).await.unwrap();
+    worker.cancel(&second).await;
     assert_eq!(second.view().state, JobState::Canceled);
     assert_eq!(third.view().queue_position, Some(0));
     assert_eq!(running.view().state, JobState::Running);
 
-    worker.service.cancel(running.id().as_str()).await.unwrap();
+    worker.cancel(&running).await;
     assert_eq!(ended(&running).await.state, JobState::Canceled);
     let view = ended(&third).await;
     assert_eq!(view.state, JobState::Succeeded);
-    worker.service.cancel(third.id().as_str()).await.unwrap();
+    worker.cancel(&third).await;
     assert_eq!(third.view(), view, "canceling what has ended changes nothing");
-    assert_eq!(worker.service.cancel("nobody").await.unwrap_err().code, ErrorCode::JobNotFound);
+    assert_eq!(worker.service.cancel(&anyone(), "nobody").await.unwrap_err().code, ErrorCode::JobNotFound);
     worker.stop().await;
 }
 
 #[tokio::test]
 async fn cancel_ends_a_download() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     let cell = worker.submit(json!({"prompt": "", "model": "remote"})).await;
     while worker.script.bytes_fetched() == 0 {
         tokio::task::yield_now().await;
     }
-    worker.service.cancel(cell.id().as_str()).await.unwrap();
+    worker.cancel(&cell).await;
     assert_eq!(ended(&cell).await.state, JobState::Canceled);
     let good = worker.submit(json!({"prompt": "good"})).await;
     assert_eq!(ended(&good).await.state, JobState::Succeeded);
@@ -177,7 +211,7 @@ async fn cancel_ends_a_download() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_still_finds_repeated_jobs() {
-    let worker = Worker::with(Store::ephemeral().unwrap(), 1);
+    let worker = Worker::with(Setting { queue_jobs: 1, ..Setting::over(Store::ephemeral().unwrap()) }).await;
     let running = worker.submit_held().await;
     let waiting = worker.submit(json!({"prompt": "waiting", "id": "mine"})).await;
     let refused = worker.try_submit(json!({"prompt": "late"})).await.unwrap_err();
@@ -186,7 +220,7 @@ async fn a_full_queue_refuses_and_still_finds_repeated_jobs() {
     assert!(Arc::ptr_eq(&again, &waiting));
     let conflict = worker.try_submit(json!({"prompt": "other", "id": "mine"})).await.unwrap_err();
     assert_eq!(conflict.code, ErrorCode::IdConflict);
-    assert_eq!(worker.service.list(None, None, 10).await.unwrap().len(), 2, "a refused job leaves no trace");
+    assert_eq!(worker.service.list(&anyone(), None, None, 10).await.unwrap().len(), 2, "a refused job leaves no trace");
 
     worker.script.open_gate();
     assert_eq!(ended(&running).await.state, JobState::Succeeded);
@@ -198,20 +232,22 @@ async fn a_full_queue_refuses_and_still_finds_repeated_jobs() {
 
 #[tokio::test]
 async fn a_slow_reader_misses_frames_and_never_events() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     let running = worker.submit_held().await;
     let cell = worker.submit(json!({"prompt": "watched", "steps": 9})).await;
     let mut second = worker.submit(json!({"prompt": "hold"})).await.read(0, no_previews());
     let mut eager = cell.read(0, PreviewOptions { every: 4, ..PreviewOptions::default() });
     let queued = eager.drain();
     assert_eq!(durable_names(&queued, 0), ["queued"]);
-    worker.service.cancel(running.id().as_str()).await.unwrap();
+    worker.cancel(&running).await;
     ended(&cell).await;
 
     let news = eager.drain();
-    let latents: Vec<_> =
-        news.iter().filter_map(|n| if let News::Latents(l) = n { Some(l.step) } else { None }).collect();
-    assert_eq!(latents, [9], "only the newest of nine");
+    let latents: Vec<_> = news
+        .iter()
+        .filter_map(|n| if let News::Latents { snapshot, missed } = n { Some((snapshot.step, *missed)) } else { None })
+        .collect();
+    assert_eq!(latents, [(9, 2)], "only the newest of nine, and two of every fourth were missed");
     let names: Vec<_> = events(&news).iter().map(|frame| frame.event.name()).collect();
     assert_eq!(names, ["started", "image", "succeeded"], "a finished job has no progress to tell");
     assert!(matches!(news.last(), Some(News::Event(frame)) if frame.event.is_terminal()));
@@ -226,14 +262,14 @@ async fn a_slow_reader_misses_frames_and_never_events() {
 
 #[tokio::test]
 async fn latents_stay_on_the_device_while_nobody_looks() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     ended(&worker.submit(json!({"prompt": "unwatched"})).await).await;
     assert_eq!(worker.script.latent_copies(), 0);
 
     let running = worker.submit_held().await;
     let cell = worker.submit(json!({"prompt": "watched"})).await;
     let _reader = cell.read(0, PreviewOptions::default());
-    worker.service.cancel(running.id().as_str()).await.unwrap();
+    worker.cancel(&running).await;
     ended(&cell).await;
     assert_eq!(worker.script.latent_copies(), 4);
     worker.stop().await;
@@ -241,7 +277,7 @@ async fn latents_stay_on_the_device_while_nobody_looks() {
 
 #[tokio::test]
 async fn a_reader_from_another_life_is_reset() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     let cell = worker.submit(json!({"prompt": "short"})).await;
     ended(&cell).await;
     let mut reader = cell.read(99, no_previews());
@@ -249,62 +285,4 @@ async fn a_reader_from_another_life_is_reset() {
     assert!(matches!(events(&news)[..], [EventFrame { seq: None, event: Event::Reset { .. }, .. }]));
     assert!(reader.has_ended());
     worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_stopping_worker_ends_every_job() {
-    let worker = Worker::start();
-    let running = worker.submit_held().await;
-    let waiting = worker.submit(json!({"prompt": "waiting"})).await;
-    worker.service.stop_accepting().await;
-    for cell in [&running, &waiting] {
-        assert_eq!(ended(cell).await.error.map(|error| error.code), Some(ErrorCode::ShuttingDown));
-    }
-    let late = worker.try_submit(json!({"prompt": "late"})).await.unwrap_err();
-    assert_eq!(late.code, ErrorCode::ShuttingDown);
-    let status = worker.engine.status();
-    worker.stop().await;
-    assert_eq!(*status.borrow(), EngineStatus::Stopped);
-}
-
-#[tokio::test]
-async fn jobs_and_pictures_outlive_the_worker() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = || Store::open(folder.path()).unwrap();
-    let worker = Worker::with(open(), 4);
-    let done = ended(&worker.submit(json!({"prompt": "done", "id": "done"})).await).await;
-    worker.stop().await;
-
-    let worker = Worker::with(open(), 4);
-    let found = worker.service.find("done").await.unwrap();
-    assert_eq!(found.view(), done);
-    let (path, _) = worker.service.image(&found, 0).unwrap();
-    assert!(image_is_whole(&path));
-    assert!(Store::open(folder.path()).is_err(), "a data folder serves one worker");
-    worker.service.forget("done").await.unwrap();
-    assert!(!path.exists());
-    assert_eq!(worker.service.find("done").await.unwrap_err().code, ErrorCode::JobNotFound);
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn what_a_dead_worker_left_unfinished_is_interrupted() {
-    let folder = tempfile::tempdir().unwrap();
-    let worker = Worker::with(Store::open(folder.path()).unwrap(), 4);
-    let cell = worker.submit_held().await;
-    // A copy of the files is what a power cut at this moment would leave.
-    let after_cut = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
-        std::fs::copy(entry.path(), after_cut.path().join(entry.file_name())).unwrap();
-    }
-    let registry = Registry::new(Store::open(after_cut.path()).unwrap()).unwrap();
-    let view = registry.find(cell.id()).unwrap().expect("an acknowledged job is stored").view();
-    assert_eq!(view.error.map(|error| error.code), Some(ErrorCode::Interrupted));
-    let log = durable_names(&registry.find(cell.id()).unwrap().unwrap().read(0, no_previews()).drain(), 0);
-    assert_eq!(log, ["queued", "started", "failed"]);
-    worker.stop().await;
-}
-
-fn image_is_whole(path: &Path) -> bool {
-    image::open(path).is_ok_and(|image| (image.width(), image.height()) == (64, 64))
 }

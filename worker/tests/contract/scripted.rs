@@ -18,13 +18,14 @@ pub(crate) struct Script(Arc<Shared>);
 struct Shared {
     is_open: Mutex<bool>,
     opened: Condvar,
+    held: AtomicUsize,
     loads: AtomicUsize,
     latent_copies: AtomicUsize,
     bytes_fetched: AtomicUsize,
 }
 
 impl Script {
-    /// Lets every job that says "hold" go on.
+    /// Lets every job that says "hold…" go on.
     pub(crate) fn open_gate(&self) {
         *self.0.is_open.lock().unwrap() = true;
         self.0.opened.notify_all();
@@ -45,8 +46,14 @@ impl Script {
         self.0.bytes_fetched.load(Ordering::SeqCst)
     }
 
+    /// Jobs that have come to where they hold.
+    pub(crate) fn held(&self) -> usize {
+        self.0.held.load(Ordering::SeqCst)
+    }
+
     /// Blocks until the gate is open or the token is set.
     fn wait_for_gate(&self, cancel: &CancelToken) {
+        self.0.held.fetch_add(1, Ordering::SeqCst);
         let mut is_open = self.0.is_open.lock().unwrap();
         while !*is_open && !cancel.is_canceled() {
             // The token has no bell of its own, so it is looked at now and then.
@@ -131,6 +138,15 @@ impl Pipeline for ScriptedPipeline {
         cancel: &CancelToken,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, GenerateError> {
+        let hold = |place: &str, cancel: &CancelToken| {
+            if spec.prompt == place {
+                self.script.wait_for_gate(cancel);
+            }
+        };
+        hold("hold before the first step", cancel);
+        if cancel.is_canceled() {
+            return Ok(Outcome::Canceled);
+        }
         observer.started(spec.steps);
         for step in 1..=spec.steps {
             if cancel.is_canceled() {
@@ -151,6 +167,8 @@ impl Pipeline for ScriptedPipeline {
                 }
             }
         }
+        // Nobody looks at the token any more.
+        hold("hold when drawn", &CancelToken::default());
         let colour = [spec.seed as u8, 128, 64];
         let picture =
             Picture { width: spec.width, height: spec.height, rgb: colour.repeat((spec.width * spec.height) as usize) };

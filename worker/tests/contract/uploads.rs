@@ -18,7 +18,7 @@ fn png(side: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_upload_is_there_for_jobs_to_come() {
-    let worker = Worker::start();
+    let worker = Worker::start().await;
     let view = worker.service.upload(png(16)).await.unwrap();
     assert_eq!((view.width, view.height), (16, 16));
     assert_eq!(worker.service.upload(png(16)).await.unwrap(), view);
@@ -30,7 +30,7 @@ async fn an_upload_is_there_for_jobs_to_come() {
 #[tokio::test]
 async fn uploads_outlive_the_worker() {
     let folder = tempfile::tempdir().unwrap();
-    let worker = Worker::with(Store::open(folder.path()).unwrap(), 4);
+    let worker = Worker::over(folder.path()).await;
     let id = worker.service.upload(png(16)).await.unwrap().id;
     worker.stop().await;
 

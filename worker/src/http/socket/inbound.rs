@@ -14,16 +14,20 @@ use tokio_tungstenite::tungstenite;
 
 use super::uploading::{Refusal, Taken, Uploading};
 use super::{CloseCode, Outgoing};
+use crate::access::Caller;
 use crate::outlet;
-use crate::service::Service;
+use crate::service::{Service, Tie};
 
 /// The reading half and what it remembers of the connection.
 pub(super) struct Inbound {
     service: Service,
+    caller: Caller,
     replies: mpsc::Sender<Outgoing>,
     is_greeted: bool,
     next_handle: u32,
     followed: HashSet<JobId>,
+    /// Jobs that end with this connection.
+    ties: Vec<Tie>,
     uploading: Uploading,
 }
 
@@ -34,10 +38,12 @@ impl Inbound {
     pub(super) fn new(service: Service, replies: mpsc::Sender<Outgoing>) -> Self {
         Self {
             service,
+            caller: Caller::anyone(),
             replies,
             is_greeted: false,
             next_handle: 1,
             followed: HashSet::new(),
+            ties: Vec::new(),
             uploading: Uploading::default(),
         }
     }
@@ -72,7 +78,7 @@ impl Inbound {
         match ClientFrame::from_json(text) {
             Ok(ClientFrame::Hello { client, .. }) => self.hello(&client).await,
             Ok(ClientFrame::Submit { tag, job }) => self.submit(tag, job).await,
-            Ok(ClientFrame::Cancel { job }) => match self.service.cancel(job.as_str()).await {
+            Ok(ClientFrame::Cancel { job }) => match self.service.cancel(&self.caller, job.as_str()).await {
                 Ok(_) => Ok(()),
                 Err(error) => self.error(error, Some(job)).await,
             },
@@ -126,7 +132,7 @@ impl Inbound {
 
     async fn submit(&mut self, tag: u32, job: Value) -> Result<(), Deaf> {
         let submitted = match self.room() {
-            Ok(()) => self.service.submit(job).await,
+            Ok(()) => self.service.submit(&self.caller, job).await,
             Err(error) => Err(error),
         };
         let submitted = match submitted {
@@ -136,6 +142,8 @@ impl Inbound {
         let job = Box::new(submitted.cell.view());
         let handle = self.handle();
         self.followed.insert(job.id.clone());
+        self.ties.retain(Tie::is_needed);
+        self.ties.extend(submitted.tie);
         let preview = self.service.preview_basis(&job);
         let greeting = Box::new(ServerFrame::Session(SessionFrame::Accepted { tag, handle, job, preview }));
         let reader = submitted.cell.read(0, submitted.preview);
@@ -145,7 +153,7 @@ impl Inbound {
     async fn attach(&mut self, job: JobId, after: u64, preview: PreviewOptions) -> Result<(), Deaf> {
         let found = match self.room() {
             _ if preview.every == 0 => Err(ErrorBody::new(ErrorCode::InvalidRequest, "preview.every is at least 1")),
-            Ok(()) => self.service.find(job.as_str()).await,
+            Ok(()) => self.service.find(&self.caller, job.as_str()).await,
             Err(error) => Err(error),
         };
         let cell = match found {

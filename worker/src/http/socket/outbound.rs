@@ -1,6 +1,7 @@
 //! The writing half of a socket: replies, the news of followed jobs, pings.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CloseCode, Outgoing};
 use crate::jobs::{JobReader, News};
+use crate::metrics::{Metrics, ViewerGuard, Wire};
 use crate::outlet;
 
 const PING_INTERVAL: Duration = Duration::from_millis(PING_INTERVAL_MS);
@@ -29,6 +31,8 @@ pub(super) struct Outbound {
     followed: HashMap<JobId, Followed>,
     changes: StreamMap<JobId, WatchStream<()>>,
     missed_pongs: u32,
+    metrics: Arc<Metrics>,
+    _viewer: ViewerGuard,
 }
 
 struct Followed {
@@ -45,8 +49,9 @@ enum End {
 }
 
 impl Outbound {
-    pub(super) fn new(sink: SplitSink<WebSocket, Message>) -> Self {
-        Self { sink, followed: HashMap::new(), changes: StreamMap::new(), missed_pongs: 0 }
+    pub(super) fn new(sink: SplitSink<WebSocket, Message>, metrics: Arc<Metrics>) -> Self {
+        let _viewer = metrics.viewer(Wire::Socket);
+        Self { sink, followed: HashMap::new(), changes: StreamMap::new(), missed_pongs: 0, metrics, _viewer }
     }
 
     /// Writes until the client goes away, stalls or breaks the rules, or until the worker stops.
@@ -113,9 +118,10 @@ impl Outbound {
         for news in news {
             match news {
                 News::Event(frame) => self.send(Message::Text(outlet::event_json(&frame).into())).await?,
-                News::Latents(snapshot) => {
+                News::Latents { snapshot, missed } => {
                     for preview in outlet::previews(&snapshot, dtype) {
                         self.send(Message::Binary(preview.encode(handle).into())).await?;
+                        self.metrics.preview_sent(Wire::Socket, missed);
                     }
                 }
             }
@@ -148,8 +154,16 @@ impl Outbound {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {
+        let bytes = match &message {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+            _ => 0,
+        };
         match timeout(SEND_TIMEOUT, self.sink.send(message)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.metrics.sent(Wire::Socket, bytes);
+                Ok(())
+            }
             Ok(Err(_)) => Err(End::Gone),
             Err(_) => Err(End::Close(CloseCode::TryAgainLater, "the client does not read; connect and attach again")),
         }

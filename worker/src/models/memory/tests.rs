@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{ByteSize, InvalidSize, LoadedModels};
 use crate::diffusion::{CancelToken, GenerateError, GenerationSpec, Observer, Outcome, Pipeline};
@@ -57,7 +58,8 @@ struct Scene {
 impl Scene {
     fn new(budget: u64) -> Self {
         let sizes = BTreeMap::from([("a", 4), ("b", 4), ("c", 3), ("huge", 20), ("broken", 6)]);
-        Self { loader: SizedModels { sizes, ..SizedModels::default() }, models: LoadedModels::new(ByteSize(budget)) }
+        let models = LoadedModels::new(ByteSize(budget), Arc::default());
+        Self { loader: SizedModels { sizes, ..SizedModels::default() }, models }
     }
 
     /// Uses a model, then says which ones are loaded.

@@ -1,0 +1,75 @@
+//! Picture files, named by their content, and the room that is kept for a full disk.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+/// Room for the last words of jobs whose pictures found the disk full.
+const BALLAST_BYTES: usize = 1 << 20;
+
+/// Where the picture of that content lies under `folder`.
+pub(super) fn image_path(folder: &Path, sha256: &str) -> PathBuf {
+    folder.join(format!("{sha256}.png"))
+}
+
+/// SHA-256 of a file in hexadecimal digits: its name, and its `ETag`.
+pub(super) fn content_name(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a PNG file under its SHA-256: whole or not at all, and there after a power cut.
+pub(super) fn save_png(folder: &Path, sha256: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(image_path(folder, sha256)).map_err(|error| error.error)?;
+    // The name is in the folder, and a folder is written by itself.
+    File::open(folder)?.sync_all()
+}
+
+/// Removes the files of `folder` that are no picture of `known`: what a crash left between a file and its row.
+pub(super) fn sweep(folder: &Path, known: &HashSet<String>) -> io::Result<usize> {
+    let mut swept = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_file() && !known.contains(&name) {
+            fs::remove_file(&path)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// A file that gives its room back when the disk is full, so that jobs can still be told that they failed.
+#[derive(Debug)]
+pub(super) struct Ballast(PathBuf);
+
+impl Ballast {
+    /// Ballast in the file `path`, which is filled now if the disk allows it.
+    pub(super) fn new(path: PathBuf) -> Self {
+        let ballast = Self(path);
+        ballast.restore();
+        ballast
+    }
+
+    /// Gives the room back; whether there was any.
+    pub(super) fn drop_it(&self) -> bool {
+        fs::metadata(&self.0).is_ok_and(|file| file.len() > 0) && fs::remove_file(&self.0).is_ok()
+    }
+
+    /// Takes the room again where it was given back and the disk has it.
+    pub(super) fn restore(&self) {
+        if fs::metadata(&self.0).is_ok_and(|file| file.len() as usize == BALLAST_BYTES) {
+            return;
+        }
+        // Written out, because a hole in a file keeps no room.
+        if let Err(error) = fs::write(&self.0, vec![0x5d; BALLAST_BYTES]) {
+            tracing::warn!(path = %self.0.display(), error = &error as &dyn std::error::Error, "the disk is full");
+        }
+    }
+}
