@@ -46,7 +46,21 @@ impl Api {
     /// # Errors
     /// When no answer comes.
     pub async fn post(&self, path: &str, body: impl Into<String>) -> anyhow::Result<Response> {
+        self.post_with(path, body, &[]).await
+    }
+
+    /// As [`Api::post`], with more headers.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn post_with(
+        &self,
+        path: &str,
+        body: impl Into<String>,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Response> {
         let request = self.client.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         Ok(within(path, request.body(body.into()).send()).await??)
     }
 

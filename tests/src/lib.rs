@@ -6,6 +6,7 @@
 //! | [`api`] | the HTTP job API and its event streams |
 //! | [`socket`] | the WebSocket |
 //! | [`proxy`] | a wire between the two that can be cut |
+//! | [`soak`] | many viewers at once, and a report |
 //! | [`browser`] | headless Chromium through chromedriver, and the page of the browser client |
 //!
 //! # Invariants
@@ -17,6 +18,7 @@
 pub mod api;
 pub mod browser;
 pub mod proxy;
+pub mod soak;
 pub mod socket;
 pub mod worker;
 

@@ -53,8 +53,12 @@ impl Socket {
     /// # Errors
     /// When the worker refuses.
     pub async fn connect(worker: &Worker) -> anyhow::Result<Self> {
-        let tcp = TcpStream::connect(worker.address()).await?;
-        Self::upgrade(tcp, worker.address()).await
+        Self::connect_to(worker.address()).await
+    }
+
+    async fn connect_to(address: &str) -> anyhow::Result<Self> {
+        let tcp = TcpStream::connect(address).await?;
+        Self::upgrade(tcp, address).await
     }
 
     /// As [`Socket::connect`], over a connection that is open already.
@@ -75,9 +79,28 @@ impl Socket {
     /// # Errors
     /// When no `welcome` comes back.
     pub async fn greet(worker: &Worker) -> anyhow::Result<Self> {
-        let mut socket = Self::connect(worker).await?;
+        Self::greet_at(worker.address()).await
+    }
+
+    /// As [`Socket::greet`], by address.
+    ///
+    /// # Errors
+    /// When no `welcome` comes back.
+    pub async fn greet_at(address: &str) -> anyhow::Result<Self> {
+        let mut socket = Self::connect_to(address).await?;
         socket.hello().await?;
         Ok(socket)
+    }
+
+    /// The next thing that arrives, after those that were passed over.
+    ///
+    /// # Errors
+    /// When nothing does, or what arrives is no frame.
+    pub async fn next(&mut self) -> anyhow::Result<Incoming> {
+        match self.passed.pop_front() {
+            Some(incoming) => Ok(incoming),
+            None => within("anything", self.receive()).await?,
+        }
     }
 
     /// Says hello and waits for `welcome`.

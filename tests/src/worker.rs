@@ -45,10 +45,26 @@ impl Worker {
     /// # Errors
     /// When it does not start.
     pub async fn start_in(folder: &TempDir) -> anyhow::Result<Self> {
-        let folder = folder.path().to_str().context("a temporary folder has a plain name")?;
-        let worker = Self::spawn(&["--data-dir", folder]).await?;
+        Self::start_with(folder, &[]).await
+    }
+
+    /// Starts a worker with more flags that keeps its jobs in `folder` and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_with(folder: &TempDir, flags: &[&str]) -> anyhow::Result<Self> {
+        let worker = Self::spawn_in(folder, flags).await?;
         worker.ready().await?;
         Ok(worker)
+    }
+
+    /// As [`Worker::start_with`], and waits only until it listens.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn spawn_in(folder: &TempDir, flags: &[&str]) -> anyhow::Result<Self> {
+        let folder = folder.path().to_str().context("a temporary folder has a plain name")?;
+        Self::spawn(&[&["--data-dir", folder], flags].concat()).await
     }
 
     /// Starts a worker with more flags and waits until it listens; its model may still be loading.

@@ -7,6 +7,7 @@
 //! | [`mod@test`] | `cargo xtask test`: every check of the repository |
 //! | [`golden`] | `cargo xtask golden`: the reference numbers, made anew with diffusers |
 //! | [`peers`] | `cargo xtask peers`: the same jobs on the worker and on another program |
+//! | [`soak`] | `cargo xtask soak`: minutes of many viewers, some of them unruly |
 //! | [`toolchain`] | a compiler for `wasm32-unknown-unknown`, however this machine can have one |
 //! | [`install`] | Debian packages and Python environments, installed once |
 //! | [`stage`] | numbered stages and the time each took |
@@ -21,6 +22,7 @@ mod golden;
 mod install;
 mod peers;
 mod serve;
+mod soak;
 mod stage;
 mod test;
 mod toolchain;
@@ -48,6 +50,8 @@ enum Command {
     Golden,
     /// Compares pictures with those of another program.
     Peers(peers::PeersArgs),
+    /// Lets 128 viewers, some of them unruly, watch jobs for minutes, and prints what became of them.
+    Soak(soak::SoakArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,5 +62,6 @@ fn main() -> anyhow::Result<()> {
         Command::Web => web::run(&shell),
         Command::Golden => golden::run(&shell),
         Command::Peers(args) => peers::run(&shell, &args),
+        Command::Soak(args) => soak::run(&shell, &args),
     }
 }

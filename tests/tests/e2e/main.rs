@@ -8,18 +8,26 @@
 //! | [`pictures`] | jobs that start from a picture, with and without a mask |
 //! | [`bad_input`] | every fault gets a code and a sentence, and the next good job works |
 //! | [`determinism`] | a seed is a picture, whatever the transport |
+//! | [`lanes`] | jobs that follow each other, end with their socket, or are more urgent |
 //! | [`shutdown`] | a stopping worker leaves no reader hanging and no job undecided |
+//! | [`crash`] | a worker that is killed at any moment loses nothing that it acknowledged |
+//! | [`operations`] | what an operator sees: metrics, readiness, the log, a full disk |
+//! | [`soak`] | many viewers, some of them unruly |
 //! | [`peers`] | clients from PyPI that share no code with us read the same log |
 //! | [`browser`] | a person at the page |
 //! | [`tidy`] | the rules that keep the tree readable |
 
 mod bad_input;
 mod browser;
+mod crash;
 mod determinism;
 mod http;
+mod lanes;
+mod operations;
 mod peers;
 mod pictures;
 mod shutdown;
+mod soak;
 mod socket;
 mod tidy;
 mod uploads;

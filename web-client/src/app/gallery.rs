@@ -63,7 +63,7 @@ fn selections(session: &Session) -> Vec<Selection> {
         .iter()
         .filter(|job| match job.state() {
             Some(JobState::Queued | JobState::Running | JobState::Succeeded) => true,
-            Some(JobState::Failed | JobState::Canceled) | None => is_shown(job),
+            Some(JobState::Failed | JobState::Canceled | JobState::Superseded) | None => is_shown(job),
         })
         .flat_map(|job| {
             let pictures = job.request.batch_size.unwrap_or(1).max(1) as u16;

@@ -41,6 +41,7 @@ fn of_job(job: &Job, loading: bool) -> String {
         Phase::Known(JobState::Running) => strings::STATUS_DRAWING.into(),
         Phase::Known(JobState::Succeeded) => strings::done(seconds(job.timings.unwrap_or_default())),
         Phase::Known(JobState::Canceled) => strings::STATUS_CANCELED.into(),
+        Phase::Known(JobState::Superseded) => strings::STATUS_SUPERSEDED.into(),
         Phase::Known(JobState::Failed) => match &job.error {
             Some(error) if error.code == ErrorCode::JobNotFound => strings::STATUS_LOST.into(),
             Some(error) => strings::failed(&error.message),

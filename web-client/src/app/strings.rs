@@ -48,6 +48,7 @@ pub(super) const STATUS_PREPARING: &str = "Reading the prompt …";
 pub(super) const STATUS_DRAWING: &str = "Drawing …";
 pub(super) const STATUS_FINISHING: &str = "Finishing the picture …";
 pub(super) const STATUS_CANCELED: &str = "Canceled. The form is as you left it.";
+pub(super) const STATUS_SUPERSEDED: &str = "A newer picture took its place.";
 pub(super) const STATUS_REFUSED: &str = "The worker cannot draw this as it is: see the notes below the prompt.";
 pub(super) const STATUS_LOST: &str = "The worker no longer knows this picture. Draw it again.";
 

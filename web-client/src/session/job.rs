@@ -163,6 +163,7 @@ impl Job {
             }
             Event::Failed { error } => self.fail(error),
             Event::Canceled => self.phase = Phase::Known(JobState::Canceled),
+            Event::Superseded { .. } => self.phase = Phase::Known(JobState::Superseded),
             Event::Reset { .. } => {}
         }
     }

@@ -10,12 +10,20 @@ const RETRY_AFTER_MS: u64 = 2000;
 
 /// An error on its way to an HTTP client.
 #[derive(Debug)]
-pub struct ApiError(ErrorBody);
+pub struct ApiError {
+    error: ErrorBody,
+    status: StatusCode,
+}
 
 impl ApiError {
     /// An error without details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self(ErrorBody::new(code, message))
+        ErrorBody::new(code, message).into()
+    }
+
+    /// Whatever the reason: a job would not be taken now.
+    pub fn not_ready(error: ErrorBody) -> Self {
+        Self { error, status: StatusCode::SERVICE_UNAVAILABLE }
     }
 
     /// A fault of the worker.
@@ -26,7 +34,7 @@ impl ApiError {
 
 impl From<ErrorBody> for ApiError {
     fn from(error: ErrorBody) -> Self {
-        Self(error)
+        Self { status: status(error.code), error }
     }
 }
 
@@ -60,9 +68,9 @@ fn status(code: ErrorCode) -> StatusCode {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = status(self.0.code);
-        let retry_after_ms = self.0.retry_after_ms.unwrap_or(RETRY_AFTER_MS);
-        let mut response = (status, Json(ErrorEnvelope { error: self.0 })).into_response();
+        let Self { error, status } = self;
+        let retry_after_ms = error.retry_after_ms.unwrap_or(RETRY_AFTER_MS);
+        let mut response = (status, Json(ErrorEnvelope { error })).into_response();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1).into());
         }

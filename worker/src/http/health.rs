@@ -24,7 +24,7 @@ pub async fn health() -> Json<Status> {
 
 /// `GET /ready`: a job submitted now would start, or wait only for other jobs.
 pub async fn ready(State(app): State<App>) -> Result<Json<Status>, ApiError> {
-    app.service.readiness()?;
+    app.service.readiness().map_err(ApiError::not_ready)?;
     Ok(Json(Status { status: "ready" }))
 }
 

@@ -71,6 +71,8 @@ async fn the_next_worker_takes_up_what_the_last_one_left() {
     worker.submit(json!({"prompt": "high", "id": "high"})).await;
     worker.stop().await;
     assert_eq!((running.view().state, running.view().step), (JobState::Queued, 0));
+    // Whoever holds a job holds its store.
+    drop(running);
 
     let worker = Worker::over(folder.path()).await;
     let revived = worker.service.find(&anyone(), "running").await.unwrap();
