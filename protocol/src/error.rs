@@ -16,6 +16,14 @@ pub enum ErrorCode {
     UnexpectedHello,
     /// The client speaks a version of the protocol that this worker does not.
     UnsupportedProtocol,
+    /// No token, or one that opens nothing here.
+    Unauthorized,
+    /// The `Host` of the request is no name of this worker.
+    HostNotAllowed,
+    /// A page of another origin asked.
+    OriginNotAllowed,
+    /// The credential has used up what it may; try again after `Retry-After`, where there is one.
+    QuotaExceeded,
     /// One or more fields of a request are wrong; `details` names each.
     InvalidRequest,
     /// A body, a frame or a file is larger than `limits` allow.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::access::{Quota, Secret};
 use crate::catalogue::{Catalogue, PreviewBasis};
 use crate::error::{ErrorBody, ErrorCode};
 use crate::event::EventFrame;
@@ -19,6 +20,12 @@ pub enum ClientFrame<J = JobRequest> {
     Hello {
         /// Name and version of the client, for the worker's log.
         client: String,
+        /// The client's token, where the worker asks for one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Secret>,
+        /// A ticket in place of a token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ticket: Option<Secret>,
         /// Abilities that both sides may use; none exist in version 1.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         features: Vec<String>,
@@ -103,6 +110,9 @@ pub enum SessionFrame {
         catalogue: Catalogue,
         /// Abilities that both sides may use.
         features: Vec<String>,
+        /// What this client's credential may use, where it has bounds of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<Quota>,
     },
     /// Answer to a `submit` that became a job; its events follow.
     Accepted {

@@ -5,6 +5,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`access`] | tokens, tickets, share links and quotas |
 //! | [`job`] | `JobRequest` (what a client asks for), `JobView` (what the worker says about a job) |
 //! | [`event`] | `Event`, the numbered log of a job, with its ephemeral `progress` |
 //! | [`frame`] | `ClientFrame`, `ServerFrame`: the text frames of the WebSocket |
@@ -20,6 +21,7 @@
 //! * Names (schedulers, models) are data in the catalogue, never enums: a new one needs no new client.
 //! * Golden files under `tests/goldens` pin version 1: one may be added, none may be edited.
 
+pub mod access;
 pub mod binary;
 pub mod catalogue;
 pub mod error;
@@ -29,6 +31,7 @@ pub mod job;
 pub mod limits;
 pub mod upload;
 
+pub use access::{Quota, Secret, ShareView, TicketRequest, TicketView};
 pub use binary::{Element, FrameHeader, FrameKind, PreviewFrame};
 pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, NamedEntry, PreviewBasis, SchedulerEntry};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};

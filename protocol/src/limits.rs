@@ -12,8 +12,12 @@ pub const INPUT_BYTES_MAX: usize = 32 << 20;
 pub const INPUT_PIXELS_MAX: u64 = 32 << 20;
 /// Uploads that the worker keeps, in bytes; those longest out of use leave first.
 pub const UPLOADS_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of pictures that may be on their way in at the same time, from all clients together.
+pub const UPLOADS_ARRIVING_BYTES_MAX: usize = 256 << 20;
 /// Uploads that may be under way on one socket.
 pub const UPLOADS_PER_SOCKET_MAX: usize = 4;
+/// Pictures of clients that are decoded at the same time; further ones wait. Each may take up half a gigabyte.
+pub const UPLOADS_DECODED_MAX: usize = 2;
 /// Time that an HTTP upload may stand still, in milliseconds.
 pub const UPLOAD_IDLE_MS: u64 = 30_000;
 /// Jobs that may wait for the engine before a submit is answered with `queue_full`.
@@ -74,6 +78,29 @@ pub const PING_INTERVAL_MS: u64 = 20_000;
 pub const SSE_KEEP_ALIVE_MS: u64 = 15_000;
 /// Time that one frame may take to leave for a client before the client is closed with 1013, in milliseconds.
 pub const SEND_TIMEOUT_MS: u64 = 30_000;
+
+/// Time that a ticket is good for, in milliseconds.
+pub const TICKET_LIFETIME_MS: u64 = 30_000;
+/// Tickets of one credential that may be out, neither used nor expired.
+pub const TICKETS_MAX: usize = 256;
+/// Share links of one job.
+pub const SHARES_PER_JOB_MAX: usize = 16;
+/// Time that a socket has to open the worker with `hello`, or on an open worker to say anything, in milliseconds.
+pub const HELLO_TIMEOUT_MS: u64 = 10_000;
+/// Connections that are open at the same time; further ones wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 512;
+/// Time that the head of a request may take to arrive, also the first one and the next on an idle connection, in
+/// milliseconds.
+pub const HEAD_TIMEOUT_MS: u64 = 15_000;
+/// Largest head of a request, in bytes.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most header lines of a request.
+pub const HEADERS_MAX: usize = 64;
+/// Time that bytes of an answer may wait to leave before the connection is closed, in milliseconds: longer than a
+/// socket takes to find its client deaf and to say so.
+pub const WRITE_TIMEOUT_MS: u64 = 90_000;
+/// Time that an HTTP upload may take in all, in milliseconds.
+pub const UPLOAD_TIMEOUT_MS: u64 = 600_000;
 
 /// The bounds that a client needs in order to offer only what will be accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,8 +14,8 @@ use sd_protocol::{
     Catalogue, ClientFrame, ErrorBody, ErrorCode, ErrorDetail, Event, EventFrame, FrameHeader, ImageView, InpaintArea,
     InpaintFill, InpaintRequest, JobId, JobRequest, JobState, JobView, Limits, LoraRequest, ModelDefaults, ModelEntry,
     NamedEntry, OnDisconnect, OutpaintRequest, PreviewBasis, PreviewDtype, PreviewFrame, PreviewMode, PreviewOptions,
-    RefinerRequest, ResizeMode, Rng, SchedulerEntry, ServerFrame, SessionFrame, Supersede, Timings, UploadChunk,
-    UploadView,
+    Quota, RefinerRequest, ResizeMode, Rng, SchedulerEntry, Secret, ServerFrame, SessionFrame, Supersede, Timings,
+    UploadChunk, UploadView,
 };
 use serde_json::{Value, json};
 
@@ -131,14 +131,30 @@ fn upload() -> UploadView {
     UploadView { id: "0f".repeat(32), bytes: 70_000, width: 640, height: 480 }
 }
 
+fn quota() -> Quota {
+    Quota {
+        queued_jobs: Some(8),
+        running_jobs: Some(1),
+        pixels_per_hour: Some(1 << 30),
+        upload_bytes_per_hour: Some(1 << 28),
+    }
+}
+
 fn basis() -> PreviewBasis {
     PreviewBasis { rows: vec![[0.5, 0.25, 0.0], [0.0, -0.5, 1.0], [0.125; 3], [0.0; 3]], bias: [0.5; 3] }
+}
+
+fn hello(token: Option<&str>, ticket: Option<&str>) -> ClientFrame {
+    let (token, ticket) = (token.map(Secret::new), ticket.map(Secret::new));
+    ClientFrame::Hello { client: "golden/1".into(), token, ticket, features: vec![] }
 }
 
 fn client_frames() -> Vec<(&'static str, ClientFrame)> {
     let preview = PreviewOptions { mode: PreviewMode::None, every: 1, dtype: PreviewDtype::F16 };
     vec![
-        ("hello", ClientFrame::Hello { client: "golden/1".into(), features: vec![] }),
+        ("hello", hello(None, None)),
+        ("hello_token", hello(Some("sdw_token"), None)),
+        ("hello_ticket", hello(None, Some("sdt_ticket"))),
         ("submit", ClientFrame::Submit { tag: 7, job: request() }),
         ("submit_whole", ClientFrame::Submit { tag: 7, job: whole_request() }),
         ("submit_in_line", ClientFrame::Submit { tag: 8, job: request_in_line() }),
@@ -185,18 +201,20 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         embeddings: vec!["my-cat".into()],
         ..catalogue.clone()
     };
-    let welcome = |catalogue| SessionFrame::Welcome {
+    let welcome = |catalogue, quota| SessionFrame::Welcome {
         protocol: 1,
         server: "sd-worker/golden".into(),
         limits: Limits::default(),
         catalogue,
         features: vec![],
+        quota,
     };
     let session = ServerFrame::Session;
     let event = |seq, event| ServerFrame::Event(EventFrame { job: job_id(), seq, event });
     vec![
-        ("welcome", session(welcome(catalogue))),
-        ("welcome_whole", session(welcome(whole_catalogue))),
+        ("welcome", session(welcome(catalogue, None))),
+        ("welcome_whole", session(welcome(whole_catalogue.clone(), None))),
+        ("welcome_quota", session(welcome(whole_catalogue, Some(quota())))),
         ("accepted", session(SessionFrame::Accepted { tag: 7, handle: 1, job: Box::new(view()), preview: basis() })),
         ("rejected", session(SessionFrame::Rejected { tag: 7, error: error() })),
         ("rejected_full", session(SessionFrame::Rejected { tag: 8, error: queue_full() })),
@@ -310,6 +328,12 @@ fn a_client_passes_over_frames_of_a_newer_worker() {
     let newer = r#"{"type":"failed","job":"a","seq":1,"error":{"code":"too_hot","message":"m","extra":1},"new":2}"#;
     let Ok(Some(ServerFrame::Event(frame))) = ServerFrame::from_json(newer) else { panic!("a known type with news") };
     assert!(matches!(frame.event, Event::Failed { error } if error.code == ErrorCode::Unknown));
+}
+
+#[test]
+fn secrets_are_not_in_what_is_logged() {
+    let hello = hello(Some("sdw_token"), Some("sdt_ticket"));
+    assert!(!format!("{hello:?}").contains("sdw_token") && !format!("{hello:?}").contains("sdt_ticket"));
 }
 
 #[test]

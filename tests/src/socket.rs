@@ -11,7 +11,8 @@ use sd_protocol::{
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -53,12 +54,19 @@ impl Socket {
     /// # Errors
     /// When the worker refuses.
     pub async fn connect(worker: &Worker) -> anyhow::Result<Self> {
-        Self::connect_to(worker.address()).await
+        Self::connect_with(worker.address(), "", &[]).await
     }
 
-    async fn connect_to(address: &str) -> anyhow::Result<Self> {
-        let tcp = TcpStream::connect(address).await?;
-        Self::upgrade(tcp, address).await
+    /// As [`Socket::connect`], by address, with a query and more headers.
+    ///
+    /// # Errors
+    /// When the worker refuses.
+    pub async fn connect_with(address: &str, query: &str, headers: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut request = format!("ws://{address}/v1/ws{query}").into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(HeaderName::from_bytes(name.as_bytes())?, value.parse()?);
+        }
+        Self::agree(TcpStream::connect(address).await?, request).await
     }
 
     /// As [`Socket::connect`], over a connection that is open already.
@@ -66,7 +74,10 @@ impl Socket {
     /// # Errors
     /// When the worker refuses.
     pub async fn upgrade(tcp: TcpStream, address: &str) -> anyhow::Result<Self> {
-        let mut request = format!("ws://{address}/v1/ws").into_client_request()?;
+        Self::agree(tcp, format!("ws://{address}/v1/ws").into_client_request()?).await
+    }
+
+    async fn agree(tcp: TcpStream, mut request: Request) -> anyhow::Result<Self> {
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
         let (stream, response) = within("the upgrade", client_async(request, tcp)).await??;
         let chosen = response.headers().get("sec-websocket-protocol");
@@ -87,7 +98,7 @@ impl Socket {
     /// # Errors
     /// When no `welcome` comes back.
     pub async fn greet_at(address: &str) -> anyhow::Result<Self> {
-        let mut socket = Self::connect_to(address).await?;
+        let mut socket = Self::connect_with(address, "", &[]).await?;
         socket.hello().await?;
         Ok(socket)
     }
@@ -108,7 +119,8 @@ impl Socket {
     /// # Errors
     /// When it does not come.
     pub async fn hello(&mut self) -> anyhow::Result<SessionFrame> {
-        self.send(&ClientFrame::Hello { client: "sd-tests".into(), features: Vec::new() }).await?;
+        self.send(&ClientFrame::Hello { client: "sd-tests".into(), token: None, ticket: None, features: Vec::new() })
+            .await?;
         self.take("welcome", |incoming| match incoming {
             Incoming::Session(frame @ SessionFrame::Welcome { .. }) => Some(frame.clone()),
             _ => None,

@@ -34,6 +34,7 @@ pub fn welcome(offer: &Offer) -> SessionFrame {
         limits: offer.limits.clone(),
         catalogue: catalogue(offer),
         features: Vec::new(),
+        quota: None,
     }
 }
 

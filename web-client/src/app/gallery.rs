@@ -26,6 +26,7 @@ pub(super) fn Gallery() -> impl IntoView {
         let tile = Memo::new(move |_| app.session.with(|session| tile(session, &here).unwrap_or_default()));
         let here = selection.clone();
         let pressed = move || app.shown.with(|shown| shown.as_ref() == Some(&here)).to_string();
+        let source = app.source(move || tile.with(|tile| tile.url.clone()));
         let choose = move |_| app.driver.act(|session| session.select(selection.clone()));
         view! {
             <li>
@@ -39,7 +40,7 @@ pub(super) fn Gallery() -> impl IntoView {
                     style=("--percent", move || tile.with(|tile| format!("{}%", tile.percent)))
                     on:click=choose
                 >
-                    {move || tile.with(|tile| tile.url.clone()).map(|url| view! { <img src=url alt="" loading="lazy"/> })}
+                    {move || source.get().map(|url| view! { <img src=url alt="" loading="lazy"/> })}
                 </button>
             </li>
         }

@@ -10,6 +10,7 @@
 //! | [`canvas`] | its live preview, which survives a lost GPU |
 //! | [`gallery`] | all pictures of this client, running ones included |
 //! | [`status`] | one sentence on how things stand |
+//! | [`unlock`] | the question for a token, where the worker asks for one |
 //! | [`strings`] | every English word |
 //!
 //! # Invariants
@@ -28,6 +29,7 @@ mod settings;
 mod stage;
 mod status;
 mod strings;
+mod unlock;
 
 use leptos::prelude::*;
 use sd_protocol::{ErrorDetail, ModelEntry};
@@ -35,7 +37,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::session::{Draft, Field, Job, Link, Misread, Selection, Session};
 use crate::web::driver::Driver;
-use crate::web::{errors, page as browser, storage};
+use crate::web::{errors, page as browser, pictures, storage};
 
 /// Puts the page into the document and connects to the worker that served it.
 #[wasm_bindgen]
@@ -160,6 +162,11 @@ impl App {
 
     fn fault_of(self, field: Field) -> Option<String> {
         self.faults().into_iter().find(|fault| fault.field == field.name()).map(|fault| fault.message)
+    }
+
+    /// The address under which an `<img>` can load a picture of the worker.
+    fn source(self, url: impl Fn() -> Option<String> + 'static) -> ReadSignal<Option<String>> {
+        pictures::source(self.session, url)
     }
 
     fn link(self) -> Link {

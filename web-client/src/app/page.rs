@@ -7,6 +7,7 @@ use super::form::Prompt;
 use super::gallery::Gallery;
 use super::settings::Settings;
 use super::stage::Stage;
+use super::unlock::Unlock;
 use super::{App, strings};
 use crate::session::Link;
 
@@ -38,6 +39,7 @@ pub(super) fn Page() -> impl IntoView {
                 <Gallery/>
             </div>
         </main>
+        <Unlock/>
     }
 }
 
@@ -45,6 +47,7 @@ pub(super) fn Page() -> impl IntoView {
 fn Connection() -> impl IntoView {
     let app = App::get();
     let state = move || match (app.link(), app.session.with(|session| session.worker().is_some())) {
+        (Link::Locked { .. }, _) => ("locked", strings::LOCKED),
         (Link::Connected, _) => ("connected", strings::CONNECTED),
         (Link::Connecting { .. } | Link::Waiting { .. }, false) => ("connecting", strings::CONNECTING),
         (Link::Connecting { .. } | Link::Waiting { .. }, true) => ("reconnecting", strings::RECONNECTING),

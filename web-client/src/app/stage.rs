@@ -52,11 +52,15 @@ fn Picture() -> impl IntoView {
     let image = Memo::new(move |_| shown_image(app));
     let element = move |image: ImageView| {
         let arrived = RwSignal::new(false);
+        let source = app.source({
+            let url = image.url.clone();
+            move || Some(url.clone())
+        });
         let alt = app.job.with_untracked(|job| job.as_ref().and_then(|job| job.request.prompt.clone()));
         view! {
             <img
                 id="picture"
-                src=image.url
+                src=move || source.get()
                 width=image.width
                 height=image.height
                 alt=alt
@@ -132,6 +136,7 @@ fn Actions() -> impl IntoView {
     let app = App::get();
     let image = Memo::new(move |_| shown_image(app));
     let request = move || app.job.with(|job| job.as_ref().map(|job| job.request.clone()).unwrap_or_default());
+    let source = app.source(move || image.get().map(|image| image.url));
     let name = move || strings::file_name(&request().prompt.unwrap_or_default(), image.get().map_or(0, |i| i.seed));
     let reuse = move |_| {
         let mut request = request();
@@ -143,7 +148,7 @@ fn Actions() -> impl IntoView {
         <Show when=move || image.with(Option::is_some)>
             <div class="actions">
                 <button type="button" on:click=reuse>{icon(icons::SLIDERS)}{strings::USE_SETTINGS}</button>
-                <a class="button" href=move || image.get().map(|image| image.url) download=name>
+                <a class="button" href=move || source.get() download=name>
                     {icon(icons::DOWNLOAD)}
                     {strings::DOWNLOAD}
                 </a>

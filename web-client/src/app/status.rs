@@ -11,6 +11,7 @@ pub(super) fn sentence(session: &Session, host: &str) -> String {
         (Link::Connecting { failures: 0 }, None) => return strings::STATUS_CONNECTING.into(),
         (Link::Connecting { .. } | Link::Waiting { .. }, None) => return strings::no_worker(host),
         (Link::Connecting { .. } | Link::Waiting { .. }, Some(_)) => return strings::STATUS_RECONNECTING.into(),
+        (Link::Locked { .. }, _) => return strings::STATUS_LOCKED.into(),
         (Link::Connected, _) => {}
     }
     // A refused picture does not hide how the one that is being drawn gets on.

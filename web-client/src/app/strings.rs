@@ -9,7 +9,15 @@ pub(super) const SKIP_TO_PICTURE: &str = "Skip to the picture";
 
 pub(super) const CONNECTING: &str = "Connecting";
 pub(super) const CONNECTED: &str = "Connected";
+pub(super) const LOCKED: &str = "Locked";
 pub(super) const RECONNECTING: &str = "Reconnecting";
+
+pub(super) const UNLOCK_TITLE: &str = "This worker asks for a token";
+pub(super) const UNLOCK_TEXT: &str = "Whoever runs the worker has one for you.";
+pub(super) const UNLOCK_REFUSED: &str = "The worker does not know this token. Look at it again, or ask for another.";
+pub(super) const TOKEN: &str = "Token";
+pub(super) const KEEP_TOKEN: &str = "Keep it on this device";
+pub(super) const UNLOCK: &str = "Open";
 
 pub(super) const PROMPT_PLACEHOLDER: &str = "Describe the picture you have in mind";
 pub(super) const NEGATIVE_PLACEHOLDER: &str = "What to keep out of it";
@@ -38,6 +46,7 @@ pub(super) const GALLERY: &str = "Your pictures";
 
 pub(super) const STATUS_CONNECTING: &str = "Connecting to the worker …";
 pub(super) const STATUS_RECONNECTING: &str = "The connection is lost and being repaired. The worker goes on drawing.";
+pub(super) const STATUS_LOCKED: &str = "The worker asks for a token.";
 pub(super) const STATUS_LOADING: &str = "The worker is loading its model. You can ask for a picture already.";
 pub(super) const STATUS_READY: &str = "Ready.";
 pub(super) const STATUS_SENDING: &str = "Sending …";

@@ -22,13 +22,18 @@ pub enum Link {
         /// Time between the loss and the next attempt, in milliseconds.
         delay_ms: u32,
     },
+    /// The worker asks for a token; the next attempt is made with one.
+    Locked {
+        /// Whether it refused one already.
+        refused: bool,
+    },
 }
 
 impl Link {
     /// Attempts that failed since the last `welcome`.
     pub fn failures(self) -> u32 {
         match self {
-            Self::Connected => 0,
+            Self::Connected | Self::Locked { .. } => 0,
             Self::Connecting { failures } | Self::Waiting { failures, .. } => failures,
         }
     }

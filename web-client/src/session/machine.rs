@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sd_protocol::binary::DecodeError;
 use sd_protocol::{
-    Catalogue, ClientFrame, ErrorBody, ErrorCode, FrameHeader, JobId, JobRequest, Limits, PreviewOptions, ServerFrame,
-    SessionFrame,
+    Catalogue, ClientFrame, ErrorBody, ErrorCode, FrameHeader, JobId, JobRequest, Limits, PreviewOptions, Secret,
+    ServerFrame, SessionFrame,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,8 @@ pub enum Command {
     Draw,
     /// Keep this for the next visit.
     Remember(Vec<Remembered>),
+    /// Keep the token no longer: the worker does not know it.
+    ForgetToken,
 }
 
 /// What the next visit should know of a job.
@@ -96,6 +98,7 @@ pub enum FrameFault {
 #[derive(Debug)]
 pub struct Session {
     client: String,
+    token: Option<Secret>,
     link: Link,
     worker: Option<Worker>,
     /// Newest first.
@@ -109,12 +112,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that connects at once, says it is `client`, and looks for the jobs of an earlier visit.
-    pub fn new(client: impl Into<String>, remembered: Vec<Remembered>) -> Self {
+    /// A session that connects at once, says it is `client`, shows the token that was kept, and looks for the jobs of an
+    /// earlier visit.
+    pub fn new(client: impl Into<String>, token: Option<Secret>, remembered: Vec<Remembered>) -> Self {
         let recall =
             |r: &Remembered| Job::new(r.id.clone(), JobRequest::default(), Phase::Remembered { ended: r.ended });
         Self {
             client: client.into(),
+            token,
             link: Link::Connecting { failures: 0 },
             worker: None,
             jobs: remembered.iter().take(JOBS_KEPT_MAX).map(recall).collect(),
@@ -135,6 +140,11 @@ impl Session {
     /// Whether there is a connection.
     pub fn link(&self) -> Link {
         self.link
+    }
+
+    /// The token that the worker is shown.
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
     }
 
     /// The worker, as it was when it last greeted; `None` before the first time.
@@ -208,6 +218,13 @@ impl Session {
         }
     }
 
+    /// Shows the worker a token, and connects with it.
+    pub fn unlock(&mut self, token: Secret) {
+        self.token = Some(token);
+        self.link = Link::Connecting { failures: 0 };
+        self.commands.push_back(Command::Connect);
+    }
+
     /// Shows a picture until another is chosen or a new job begins.
     pub fn select(&mut self, selection: Selection) {
         self.selected = Some(selection);
@@ -219,11 +236,15 @@ impl Session {
 impl Session {
     /// The socket is open.
     pub fn opened(&mut self) {
-        self.send(ClientFrame::Hello { client: self.client.clone(), features: Vec::new() });
+        let (client, token) = (self.client.clone(), self.token.clone());
+        self.send(ClientFrame::Hello { client, token, ticket: None, features: Vec::new() });
     }
 
     /// The socket closed, or could not be opened. `jitter` is random in `[0, 1)`.
     pub fn closed(&mut self, jitter: f64) {
+        if let Link::Locked { .. } = self.link {
+            return;
+        }
         let failures = self.link.failures() + 1;
         let delay_ms = retry_delay_ms(failures, jitter);
         self.link = Link::Waiting { failures, delay_ms };
@@ -311,6 +332,7 @@ impl Session {
             }
             // This client brings no pictures yet.
             SessionFrame::Uploaded { .. } | SessionFrame::UploadRejected { .. } => {}
+            SessionFrame::Error { error, job: None } if error.code == ErrorCode::Unauthorized => self.lock(),
             SessionFrame::Error { error, job: Some(id) } => self.job_error(&id, error),
             SessionFrame::Error { error, job: None } => self.rejection = Some(error),
         }
@@ -334,6 +356,18 @@ impl Session {
             .collect();
         for frame in frames {
             self.send(frame);
+        }
+    }
+
+    /// The worker did not let this client in. It closes the socket; the next one is opened with a token.
+    fn lock(&mut self) {
+        let refused = self.token.take().is_some();
+        self.link = Link::Locked { refused };
+        for job in &mut self.jobs {
+            job.handle = None;
+        }
+        if refused {
+            self.commands.push_back(Command::ForgetToken);
         }
     }
 

@@ -1,7 +1,7 @@
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
     Catalogue, ClientFrame, ErrorBody, ErrorCode, Event, EventFrame, ImageView, JobId, JobRequest, JobState, JobView,
-    Limits, PreviewBasis, PreviewDtype, PreviewFrame, PreviewOptions, ServerFrame, SessionFrame, Timings,
+    Limits, PreviewBasis, PreviewDtype, PreviewFrame, PreviewOptions, Secret, ServerFrame, SessionFrame, Timings,
 };
 
 use super::link::{RETRY_FIRST_MS, RETRY_LONGEST_MS, retry_delay_ms};
@@ -79,16 +79,34 @@ fn welcome(session: &mut Session) {
     let server = "sd-worker test".to_owned();
     receive(
         session,
-        SessionFrame::Welcome { protocol: 1, server, limits: Limits::default(), catalogue, features: Vec::new() },
+        SessionFrame::Welcome {
+            protocol: 1,
+            server,
+            limits: Limits::default(),
+            catalogue,
+            features: Vec::new(),
+            quota: None,
+        },
     );
 }
 
 /// A connected session whose commands so far are taken.
 fn connected() -> Session {
-    let mut session = Session::new("test", Vec::new());
+    let mut session = Session::new("test", None, Vec::new());
     welcome(&mut session);
     commands(&mut session);
     session
+}
+
+fn hello(token: Option<&str>) -> ClientFrame {
+    let token = token.map(Secret::new);
+    ClientFrame::Hello { client: "test".into(), token, ticket: None, features: Vec::new() }
+}
+
+fn turn_away(session: &mut Session) {
+    let error = ErrorBody::new(ErrorCode::Unauthorized, "a token is asked for");
+    receive(session, SessionFrame::Error { error, job: None });
+    session.closed(0.0);
 }
 
 fn accept(session: &mut Session, tag: u32, handle: u32, name: &str) {
@@ -98,14 +116,44 @@ fn accept(session: &mut Session, tag: u32, handle: u32, name: &str) {
 
 #[test]
 fn greets_and_learns_the_worker() {
-    let mut session = Session::new("test", Vec::new());
+    let mut session = Session::new("test", None, Vec::new());
     assert_eq!(commands(&mut session), [Command::Connect]);
     session.opened();
-    assert_eq!(sent(&mut session), [ClientFrame::Hello { client: "test".into(), features: Vec::new() }]);
+    assert_eq!(sent(&mut session), [hello(None)]);
     assert_eq!(session.link(), Link::Connecting { failures: 0 });
     welcome(&mut session);
     assert_eq!(session.link(), Link::Connected);
     assert_eq!(session.worker().unwrap().server, "sd-worker test");
+}
+
+#[test]
+fn asks_for_a_token_and_comes_back_with_it() {
+    let mut session = Session::new("test", None, Vec::new());
+    session.submit(request("a balloon"), id("a"));
+    session.opened();
+    assert_eq!(sent(&mut session), [hello(None)]);
+    turn_away(&mut session);
+    assert_eq!(session.link(), Link::Locked { refused: false });
+    session.retry_due();
+    assert_eq!(commands(&mut session), [], "without a token there is nothing to try");
+
+    session.unlock(Secret::new("wrong"));
+    assert_eq!((commands(&mut session), session.link()), (vec![Command::Connect], Link::Connecting { failures: 0 }));
+    session.opened();
+    assert_eq!(sent(&mut session), [hello(Some("wrong"))]);
+    turn_away(&mut session);
+    assert_eq!((session.link(), session.token()), (Link::Locked { refused: true }, None));
+    assert_eq!(commands(&mut session), [Command::ForgetToken]);
+
+    session.unlock(Secret::new("right"));
+    commands(&mut session);
+    welcome(&mut session);
+    let job = JobRequest { id: Some(id("a")), ..request("a balloon") };
+    assert_eq!(sent(&mut session), [hello(Some("right")), ClientFrame::Submit { tag: 1, job }]);
+    session.closed(0.0);
+    session.retry_due();
+    session.opened();
+    assert!(sent(&mut session).contains(&hello(Some("right"))), "a lost connection is repaired with the same token");
 }
 
 #[test]
@@ -214,7 +262,7 @@ fn rejected_submit_leaves_its_reasons() {
 fn finds_the_jobs_of_an_earlier_visit() {
     let names = [("new", false), ("done", true), ("gone", true), ("lost", false)];
     let remembered = names.map(|(name, ended)| Remembered { id: id(name), ended }).to_vec();
-    let mut session = Session::new("test", remembered);
+    let mut session = Session::new("test", None, remembered);
     welcome(&mut session);
     let attached = sent(&mut session).into_iter().filter(|f| matches!(f, ClientFrame::Attach { after: 0, .. }));
     assert_eq!(attached.count(), 4);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
+use sd_protocol::Secret;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::Response;
 
@@ -26,7 +27,7 @@ impl Driver {
     pub(crate) fn start() -> Self {
         let remembered = storage::load(storage::JOBS).unwrap_or_default();
         let driver = Self {
-            session: RwSignal::new(Session::new(CLIENT, remembered)),
+            session: RwSignal::new(Session::new(CLIENT, storage::token(), remembered)),
             preview: RwSignal::new(()),
             socket: StoredValue::new_local(None),
         };
@@ -55,6 +56,12 @@ impl Driver {
             return;
         };
         self.run(commands);
+    }
+
+    /// Shows the worker a token, which is kept for this tab, or for later visits where `longer` says so.
+    pub(crate) fn unlock(self, token: Secret, longer: bool) {
+        storage::keep_token(&token, longer);
+        self.act(|session| session.unlock(token));
     }
 
     fn hear(self, heard: Heard) {
@@ -93,6 +100,7 @@ impl Driver {
                     });
                 }),
                 Command::Draw => self.preview.notify(),
+                Command::ForgetToken => storage::forget_token(),
                 Command::Remember(jobs) => storage::save(storage::JOBS, &jobs),
             }
         }

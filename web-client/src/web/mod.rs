@@ -8,6 +8,7 @@
 //! | [`preview_canvas`] | the same for JavaScript: the exported class `PreviewCanvas` |
 //! | [`driver`] | a [`Session`](crate::session::Session) with a real socket, clock and storage |
 //! | [`socket`] | one WebSocket as callbacks |
+//! | [`pictures`] | addresses that an `<img>` can load, also where the worker asks for a token |
 //! | [`storage`] | what is kept in the browser between visits |
 //! | [`page`] | address, query, random numbers, the size of the screen |
 //! | [`errors`] | panics and faults, told in the console |
@@ -22,6 +23,7 @@ pub(crate) mod errors;
 mod flat;
 mod gpu;
 pub(crate) mod page;
+pub(crate) mod pictures;
 mod preview_canvas;
 mod socket;
 pub(crate) mod storage;

@@ -49,14 +49,18 @@ fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::NotFound | ErrorCode::JobNotFound | ErrorCode::ImageNotFound | ErrorCode::UploadNotFound => {
             StatusCode::NOT_FOUND
         }
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::HostNotAllowed | ErrorCode::OriginNotAllowed => StatusCode::FORBIDDEN,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::IdConflict => StatusCode::CONFLICT,
         ErrorCode::JobExpired => StatusCode::GONE,
         ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::QueueFull | ErrorCode::TooManyJobs | ErrorCode::UploadsFull | ErrorCode::TooManyUploads => {
-            StatusCode::TOO_MANY_REQUESTS
-        }
+        ErrorCode::QueueFull
+        | ErrorCode::QuotaExceeded
+        | ErrorCode::TooManyJobs
+        | ErrorCode::UploadsFull
+        | ErrorCode::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Loading | ErrorCode::ShuttingDown | ErrorCode::ModelUnavailable | ErrorCode::Timeout => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -69,10 +73,17 @@ fn status(code: ErrorCode) -> StatusCode {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self { error, status } = self;
-        let retry_after_ms = error.retry_after_ms.unwrap_or(RETRY_AFTER_MS);
+        // A quota that no time refills says nothing, and is not to be asked for again and again.
+        let default_ms = (error.code != ErrorCode::QuotaExceeded).then_some(RETRY_AFTER_MS);
+        let retry_after_ms = error.retry_after_ms.or(default_ms);
         let mut response = (status, Json(ErrorEnvelope { error })).into_response();
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        if let Some(retry_after_ms) = retry_after_ms
+            && matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+        {
             response.headers_mut().insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1).into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
         if status == StatusCode::PAYLOAD_TOO_LARGE {
             // What was announced is still on its way; only a closed connection keeps it from being read.

@@ -1,0 +1,88 @@
+//! Addresses that an `<img>` can load. It cannot send a token, so where the worker asks for one, a picture is fetched
+//! with it and shown from a copy in memory.
+
+use leptos::prelude::*;
+use sd_protocol::Secret;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{Blob, Headers, RequestInit, Response, Url};
+
+use super::{errors, page};
+use crate::session::Session;
+
+/// A picture could not be fetched.
+#[derive(Debug, thiserror::Error)]
+enum PictureError {
+    #[error("the worker answered with status {0}")]
+    Refused(u16),
+    #[error("the browser could not fetch it: {0}")]
+    Browser(String),
+}
+
+impl From<JsValue> for PictureError {
+    fn from(thrown: JsValue) -> Self {
+        Self::Browser(errors::message(&thrown))
+    }
+}
+
+/// A copy in memory, there for as long as this value.
+struct Copy(String);
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(thrown) = Url::revoke_object_url(&self.0) {
+            errors::warn(&PictureError::from(thrown));
+        }
+    }
+}
+
+/// Where an `<img>` can load what is at `url` on the worker; `None` until that is known. The copy leaves with the view
+/// that asked.
+pub(crate) fn source(
+    session: RwSignal<Session>,
+    url: impl Fn() -> Option<String> + 'static,
+) -> ReadSignal<Option<String>> {
+    let (source, set_source) = signal(None);
+    let copy = StoredValue::new_local(None::<Copy>);
+    let wanted = StoredValue::new(None::<String>);
+    Effect::new(move |_| {
+        let url = url();
+        wanted.set_value(url.clone());
+        let token = session.with_untracked(|session| session.token().cloned());
+        let (Some(url), Some(token)) = (url.clone(), token) else {
+            copy.set_value(None);
+            return set_source.set(url);
+        };
+        set_source.set(None);
+        copy.set_value(None);
+        spawn_local(async move {
+            let fetched = fetch(&url, &token).await;
+            // Another picture may be wanted by now, or none.
+            if wanted.try_with_value(|wanted| wanted.as_ref() == Some(&url)) != Some(true) {
+                return;
+            }
+            match fetched {
+                Ok(fetched) => {
+                    set_source.set(Some(fetched.0.clone()));
+                    copy.set_value(Some(fetched));
+                }
+                Err(fault) => errors::warn(&fault),
+            }
+        });
+    });
+    source
+}
+
+async fn fetch(url: &str, token: &Secret) -> Result<Copy, PictureError> {
+    let headers = Headers::new()?;
+    headers.set("authorization", &format!("Bearer {}", token.reveal()))?;
+    let options = RequestInit::new();
+    options.set_headers(&headers);
+    let response = JsFuture::from(page::window().fetch_with_str_and_init(url, &options)).await?;
+    let response = Response::from(response);
+    if !response.ok() {
+        return Err(PictureError::Refused(response.status()));
+    }
+    let blob = Blob::from(JsFuture::from(response.blob()?).await?);
+    Ok(Copy(Url::create_object_url_with_blob(&blob)?))
+}
