@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use anyhow::{Context, bail, ensure};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Client, Method, Response, StatusCode};
 use sd_protocol::{ErrorBody, ErrorCode, ErrorEnvelope, EventFrame, JobView};
 use serde_json::Value;
 
@@ -23,6 +24,26 @@ impl Api {
         Self { client: Client::new(), base: format!("http://{address}") }
     }
 
+    /// A client that shows a token with every request.
+    ///
+    /// # Errors
+    /// When the token is no header value.
+    pub fn with_token(address: &str, token: &str) -> anyhow::Result<Self> {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse()?)]);
+        let client = Client::builder().default_headers(headers).build()?;
+        Ok(Self { client, ..Self::new(address) })
+    }
+
+    /// A request of any method with headers.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Response> {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Ok(within(path, request.send()).await??)
+    }
+
     /// `GET`.
     ///
     /// # Errors
@@ -36,9 +57,7 @@ impl Api {
     /// # Errors
     /// When no answer comes.
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Response> {
-        let request = self.client.get(format!("{}{path}", self.base));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        Ok(within(path, request.send()).await??)
+        self.request(Method::GET, path, headers).await
     }
 
     /// `POST` with a body that is sent as JSON, whatever it is.

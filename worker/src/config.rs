@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use directories::ProjectDirs;
-use sd_protocol::limits;
+use sd_protocol::{Secret, limits};
 use serde::Deserialize;
 
+use crate::access::{Credentials, CredentialsError};
 use crate::jobs::Retention;
 use crate::models::hub::HubSettings;
 use crate::models::source::InvalidSource;
@@ -37,6 +38,12 @@ pub struct CommandLine {
 pub enum Command {
     /// Serves the browser client, the WebSocket and the HTTP API on one port.
     Serve(ServeArgs),
+    /// Makes a new token: shows it once on standard error, and prints what `--token-file` keeps of it, so that
+    /// `sd-worker token NAME >> FILE` adds it.
+    Token {
+        /// Whose token it is, in logs and quotas.
+        name: String,
+    },
     /// Lists the models that `serve` with the same flags would offer.
     Models(ServeArgs),
 }
@@ -100,6 +107,25 @@ pub struct ServeArgs {
     /// An origin whose pages may use this worker from a browser, such as <https://example.org>. May be repeated.
     #[arg(long = "cors-origin", value_name = "ORIGIN", env = "SD_WORKER_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
+    /// A file with the tokens that open the worker; `sd-worker token NAME` prints what goes into it. One more token
+    /// may be in the environment variable `SD_WORKER_TOKEN`.
+    #[arg(long, value_name = "FILE", env = "SD_WORKER_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The token of the environment. It is no flag, because flags show in the list of processes.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub token: Option<Secret>,
+    /// Let in whoever reaches an address beyond this machine, without a token. Only for networks in which everyone is
+    /// trusted.
+    #[arg(long, env = "SD_WORKER_ALLOW_ANYONE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_anyone: bool,
+    /// A host name under which the worker is reached, besides localhost and its addresses, such as example.org. May be
+    /// repeated.
+    #[arg(long = "allowed-host", value_name = "HOST", env = "SD_WORKER_ALLOWED_HOST", value_delimiter = ',')]
+    pub allowed_host: Vec<String>,
+    /// Connections that may be open at the same time [default: 512].
+    #[arg(long, value_name = "N", env = "SD_WORKER_CONNECTIONS")]
+    pub connections: Option<usize>,
     /// A TOML file with the same keys as the flags.
     #[arg(long, value_name = "FILE", env = "SD_WORKER_CONFIG")]
     #[serde(skip)]
@@ -135,6 +161,12 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Origins whose pages may use this worker.
     pub cors_origins: Vec<String>,
+    /// Host names of this worker besides localhost and its addresses.
+    pub allowed_hosts: Vec<String>,
+    /// Who is let in; anyone where there is no credential.
+    pub credentials: Credentials,
+    /// Connections that may be open at the same time.
+    pub connections: usize,
 }
 
 /// How the log is written.
@@ -182,12 +214,37 @@ pub enum ConfigError {
     /// The system has no folder for user data.
     #[error("no user data folder is known; name one with --data-dir, or use --ephemeral")]
     NoDataDir,
+    /// A token that cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// Everyone in the network would be let in, and nobody said that this is meant.
+    #[error(
+        "--listen {0} lets in everyone who reaches that address: set a token (SD_WORKER_TOKEN, or --token-file with what \
+         `sd-worker token NAME` prints), or pass --allow-anyone in a network where everyone is trusted"
+    )]
+    OpenToAnyone(SocketAddr),
+    /// Tokens, and a flag that makes them pointless.
+    #[error("--allow-anyone is set and so is a token; leave out one of the two")]
+    AnyoneWithToken,
+    /// A worker that nobody could reach.
+    #[error("--connections is 0; at least one client must be able to connect")]
+    NoConnections,
     /// A queue without room.
     #[error("--queue-jobs is 0; at least one job must be able to wait")]
     NoQueue,
 }
 
+/// The environment variable with a token.
+pub const TOKEN_VARIABLE: &str = "SD_WORKER_TOKEN";
+
 impl ServeArgs {
+    /// Adds the token of the environment, which is no flag.
+    pub fn with_environment(self) -> Self {
+        // An empty variable is how container files leave one out.
+        let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        Self { token: token.map(Secret::new), ..self }
+    }
+
     /// Adds the TOML file, then the defaults, and checks the lot.
     ///
     /// # Errors
@@ -215,13 +272,24 @@ impl ServeArgs {
         if queue_jobs == 0 {
             return Err(ConfigError::NoQueue);
         }
+        let listen = said.listen.unwrap_or_else(|| DEFAULT_LISTEN.parse().expect("the constant is an address"));
+        let credentials = Credentials::read(said.token_file.as_deref(), said.token.as_ref())?;
+        match (credentials.is_empty(), said.allow_anyone) {
+            (true, false) if !listen.ip().is_loopback() => return Err(ConfigError::OpenToAnyone(listen)),
+            (false, true) => return Err(ConfigError::AnyoneWithToken),
+            _ => {}
+        }
+        let connections = said.connections.unwrap_or(limits::CONNECTIONS_MAX);
+        if connections == 0 {
+            return Err(ConfigError::NoConnections);
+        }
         Ok(Config {
             models: said.model.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
             lora_folders: said.lora_dir,
             embedding_folders: said.embedding_dir,
             model_memory: said.model_memory.unwrap_or_else(ByteSize::default_model_memory),
             hub: HubSettings { token_file: said.hf_token_file, is_offline: said.offline },
-            listen: said.listen.unwrap_or_else(|| DEFAULT_LISTEN.parse().expect("the constant is an address")),
+            listen,
             storage,
             queue_jobs,
             on_crash: said.on_crash.unwrap_or_default(),
@@ -233,6 +301,9 @@ impl ServeArgs {
             drain: said.drain_seconds.map_or(DRAIN, |seconds| Duration::from_secs(seconds.into())),
             log_format: said.log_format.unwrap_or_default(),
             cors_origins: said.cors_origin,
+            allowed_hosts: said.allowed_host,
+            credentials,
+            connections,
         })
     }
 
@@ -260,6 +331,11 @@ impl ServeArgs {
             drain_seconds: self.drain_seconds.or(file.drain_seconds),
             log_format: self.log_format.or(file.log_format),
             cors_origin: first(self.cors_origin, file.cors_origin),
+            token_file: self.token_file.or(file.token_file),
+            token: self.token,
+            allow_anyone: self.allow_anyone || file.allow_anyone,
+            allowed_host: first(self.allowed_host, file.allowed_host),
+            connections: self.connections.or(file.connections),
             config: self.config,
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`access`] | tokens, tickets, quotas: who may ask, and how much |
 //! | [`config`] | flags, environment and TOML → `Config` |
 //! | [`http`] | routes, WebSocket, SSE, the embedded client |
 //! | [`access`] | who may do what |
@@ -52,9 +53,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Accounts, Gate};
 use crate::config::{Config, Storage};
 use crate::engine::{Engine, JobQueue};
-use crate::http::App;
+use crate::http::{App, Site};
 use crate::intake::Offer;
 use crate::jobs::{Registry, Store};
 use crate::models::ModelLoader;
@@ -77,12 +79,12 @@ pub enum RunError {
     /// The system gives no thread.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
-    /// `--cors-origin` is not an origin.
+    /// `--cors-origin` is not an origin, or `--allowed-host` no host name.
     #[error(transparent)]
-    Origin(#[from] http::InvalidOrigin),
-    /// The listener failed.
-    #[error("the port could not be served")]
-    Serve(#[source] std::io::Error),
+    Site(#[from] http::InvalidSite),
+    /// The server ended by itself.
+    #[error("the port is served no more")]
+    Serve(#[source] tokio::task::JoinError),
 }
 
 /// Serves on `listener` until `shutdown` resolves, then ends every job and stream and returns.
@@ -108,17 +110,18 @@ pub async fn run(
     });
     let engine = Engine::start(loader, config.model_memory, Arc::clone(&queue), Arc::clone(&registry))
         .map_err(RunError::Thread)?;
-    let service = Service::new(registry, queue, offer, engine.status());
+    let accounts = Arc::new(Accounts::new(&config.credentials));
+    let service = Service::new(registry, queue, offer, engine.status(), accounts);
+    service.recall_spent().await;
     service.take_up(config.on_crash).await;
     let retaining = tokio::spawn(retain_now_and_then(service.clone()));
 
     let closing = CancellationToken::new();
     let sockets = TaskTracker::new();
-    let app = App { service: service.clone(), closing: closing.clone(), sockets: sockets.clone() };
-    let router = http::router(app, &config.cors_origins)?;
-    let stopped = closing.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
-    let mut server = tokio::spawn(server.into_future());
+    let gate = Gate::new(config.credentials.clone());
+    let app = App { service: service.clone(), gate, closing: closing.clone(), sockets: sockets.clone() };
+    let site = Site::new(&config.allowed_hosts, &config.cors_origins)?;
+    let mut server = tokio::spawn(http::serve(listener, http::router(app, site), config.connections, closing.clone()));
 
     tokio::select! {
         () = shutdown => {
@@ -126,9 +129,8 @@ pub async fn run(
             tracing::info!(drain_seconds, "stopping: no more jobs are taken; a second signal stops at once");
         }
         ended = &mut server => {
-            let failure = ended.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
             service.stop_accepting().await;
-            return failure.map_err(RunError::Serve);
+            return ended.map_err(RunError::Serve);
         }
     }
     retaining.abort();

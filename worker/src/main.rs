@@ -4,17 +4,25 @@ use std::future::Future;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use sd_worker::access::{credentials, secret, secret::SecretKind};
 use sd_worker::config::{Command, CommandLine, Config, LogFormat};
 use sd_worker::device;
 use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader as _};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> anyhow::Result<()> {
-    let command = CommandLine::parse().command;
-    let (Command::Serve(args) | Command::Models(args)) = &command;
-    let config = args.clone().resolve()?;
+    let (args, is_listing) = match CommandLine::parse().command {
+        Command::Token { name } => return token(&name),
+        Command::Serve(args) => (args, false),
+        Command::Models(args) => (args, true),
+    };
+    let config = args.with_environment().resolve()?;
     start_log(config.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -22,12 +30,7 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the async runtime could not be started")?;
-    let done = runtime.block_on(async {
-        match command {
-            Command::Serve(_) => serve(config).await,
-            Command::Models(_) => models(&config).await,
-        }
-    });
+    let done = runtime.block_on(async { if is_listing { models(&config).await } else { serve(config).await } });
     // An engine that did not stop in time must not keep the process.
     runtime.shutdown_background();
     done
@@ -35,10 +38,13 @@ fn main() -> anyhow::Result<()> {
 
 fn start_log(format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("SD_WORKER_LOG").or_else(|_| EnvFilter::try_new("info"))?;
+    // tungstenite traces frames with all that is in them, and the first one of a connection carries a token.
+    let no_frames =
+        filter_fn(|metadata| *metadata.level() != Level::TRACE || !metadata.target().starts_with("tungstenite"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.finish().with(no_frames).init(),
+        LogFormat::Json => log.json().finish().with(no_frames).init(),
     }
     Ok(())
 }
@@ -49,11 +55,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "anyone who reaches this address can use the worker");
-    }
     println!("sd-worker listening on http://{address}");
     sd_worker::run(&config, listener, Box::new(library), shutdown).await?;
+    Ok(())
+}
+
+/// The entry goes to standard output, so that `sd-worker token NAME >> FILE` keeps it; the token itself goes to the
+/// terminal beside it and into no file.
+fn token(name: &str) -> anyhow::Result<()> {
+    let token = secret::fresh(SecretKind::Token)?;
+    let entry = credentials::file_entry(name, &token)?;
+    eprintln!("The token of {name}, shown this once; the token file keeps its hash:\n\n    {}\n", token.reveal());
+    print!("{entry}");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
     Catalogue, EventFrame, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PreviewBasis, PreviewDtype,
-    PreviewFrame, SchedulerEntry, ServerFrame, SessionFrame,
+    PreviewFrame, Quota, SchedulerEntry, ServerFrame, SessionFrame,
 };
 
 use crate::diffusion::schedulers::{self, SCHEDULERS, SigmaSpacing};
@@ -27,14 +27,14 @@ pub fn catalogue(offer: &Offer) -> Catalogue {
 }
 
 /// Answer to `hello`.
-pub fn welcome(offer: &Offer) -> SessionFrame {
+pub fn welcome(offer: &Offer, quota: Option<Quota>) -> SessionFrame {
     SessionFrame::Welcome {
         protocol: PROTOCOL_VERSION,
         server: SERVER.into(),
         limits: offer.limits.clone(),
         catalogue: catalogue(offer),
         features: Vec::new(),
-        quota: None,
+        quota,
     }
 }
 

@@ -3,6 +3,7 @@
 mod oracle;
 mod page;
 mod screenshots;
+mod unlock;
 
 use std::collections::BTreeSet;
 use std::time::Instant;

@@ -6,6 +6,7 @@
 //! | [`socket`] | many jobs on one socket, previews, attach |
 //! | [`uploads`] | pictures that clients bring, over both transports |
 //! | [`pictures`] | jobs that start from a picture, with and without a mask |
+//! | [`access`] | who is let in, and who sees what |
 //! | [`bad_input`] | every fault gets a code and a sentence, and the next good job works |
 //! | [`determinism`] | a seed is a picture, whatever the transport |
 //! | [`lanes`] | jobs that follow each other, end with their socket, or are more urgent |
@@ -17,6 +18,7 @@
 //! | [`browser`] | a person at the page |
 //! | [`tidy`] | the rules that keep the tree readable |
 
+mod access;
 mod bad_input;
 mod browser;
 mod crash;

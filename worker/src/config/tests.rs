@@ -1,6 +1,7 @@
 use std::io::Write as _;
 
 use clap::Parser as _;
+use sd_protocol::Secret;
 
 use super::{Command, CommandLine, ConfigError, ServeArgs, Storage};
 use crate::models::ByteSize;
@@ -57,4 +58,26 @@ fn what_is_wrong_is_said() {
     assert!(matches!(model.resolve(), Err(ConfigError::Model(_))));
     let queue = ServeArgs { queue_jobs: Some(0), ..ServeArgs::default() };
     assert!(matches!(queue.resolve(), Err(ConfigError::NoQueue)));
+}
+
+#[test]
+fn beyond_this_machine_somebody_decides_who_is_let_in() {
+    let resolve = |listen: &str, token: Option<&str>, allow_anyone| {
+        let (listen, token) = (Some(listen.parse().unwrap()), token.map(Secret::new));
+        ServeArgs { listen, token, allow_anyone, ..ServeArgs::default() }.resolve()
+    };
+    let token = Some("a-token-of-many-letters");
+    for here in ["127.0.0.1:8484", "[::1]:8484", "127.8.8.8:1"] {
+        assert!(resolve(here, None, false).unwrap().credentials.is_empty());
+        assert!(!resolve(here, token, false).unwrap().credentials.is_empty());
+    }
+    for beyond in ["0.0.0.0:8484", "[::]:8484", "192.168.1.5:8484"] {
+        assert!(matches!(resolve(beyond, None, false), Err(ConfigError::OpenToAnyone(_))), "{beyond}");
+        assert!(resolve(beyond, None, true).unwrap().credentials.is_empty());
+        assert!(!resolve(beyond, token, false).unwrap().credentials.is_empty());
+        assert!(matches!(resolve(beyond, token, true), Err(ConfigError::AnyoneWithToken)), "{beyond}");
+    }
+    assert!(matches!(resolve("0.0.0.0:1", Some("hunter2"), false), Err(ConfigError::Credentials(_))));
+    let said = ServeArgs { connections: Some(0), ..ServeArgs::default() };
+    assert!(matches!(said.resolve(), Err(ConfigError::NoConnections)));
 }

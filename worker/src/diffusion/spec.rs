@@ -73,6 +73,11 @@ impl GenerationSpec {
             denoising_end: 1.0,
         }
     }
+
+    /// px of all pictures together.
+    pub fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height) * u64::from(self.batch_size)
+    }
 }
 
 /// Classifier-free guidance (Ho and Salimans 2022).

@@ -83,7 +83,7 @@ struct EngineThread {
 }
 
 impl EngineThread {
-    fn run(mut self, queue: &JobQueue) {
+    fn run(mut self, queue: &Arc<JobQueue>) {
         let default = self.loader.catalogue()[0].name.clone();
         // A worker that stops does not wait for gigabytes to arrive.
         let mut progress = |_: &LoadProgress| go_on_unless(queue.is_closed());
@@ -102,7 +102,7 @@ impl EngineThread {
             Err(_) => EngineStatus::Failed(format!("the model {default} could not be loaded: see the worker's log")),
         };
         self.status.send_replace(status);
-        while let Ok(job) = queue.take() {
+        while let Ok((job, _turn)) = queue.take() {
             self.work(job);
         }
         self.status.send_replace(EngineStatus::Stopped);

@@ -44,8 +44,6 @@ pub async fn serve(request: Request) -> Response {
         (header::CACHE_CONTROL, "no-cache".to_owned()),
         (header::VARY, "accept-encoding".to_owned()),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY.to_owned()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
     let mut response = (headers, file.bytes).into_response();
     if file.is_brotli {

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use sd_protocol::{Catalogue, Limits};
+use sd_protocol::{Catalogue, Limits, Quota};
 use serde::Serialize;
 
 use super::App;
 use super::error::ApiError;
+use crate::access::Caller;
 use crate::{metrics, outlet};
 
 /// `{"status": "…"}`
@@ -39,10 +40,13 @@ pub struct Models {
     #[serde(flatten)]
     catalogue: Catalogue,
     limits: Limits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<Quota>,
 }
 
 /// `GET /v1/models`: what may be asked for by name, and within which bounds.
-pub async fn models(State(app): State<App>) -> Json<Models> {
+pub async fn models(State(app): State<App>, caller: Caller) -> Json<Models> {
     let offer = app.service.offer();
-    Json(Models { catalogue: outlet::catalogue(offer), limits: offer.limits.clone() })
+    let (catalogue, limits) = (outlet::catalogue(offer), offer.limits.clone());
+    Json(Models { catalogue, limits, quota: app.service.quota(&caller) })
 }

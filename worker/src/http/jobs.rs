@@ -60,6 +60,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 /// `POST /v1/jobs`; an `Idempotency-Key` stands for an `id`.
 pub async fn submit(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     JsonBody(mut job): JsonBody,
 ) -> Result<Response, ApiError> {
@@ -68,7 +69,7 @@ pub async fn submit(
     {
         fields.insert("id".into(), id_of_key(key)?.into());
     }
-    let submitted = app.service.submit(&Caller::anyone(), job).await?;
+    let submitted = app.service.submit(&caller, job).await?;
     // A plain call has no connection that the job could be tied to.
     if let Some(tie) = submitted.tie {
         tie.untie();
@@ -90,6 +91,7 @@ pub struct ListQuery {
 /// `GET /v1/jobs`
 pub async fn list(
     State(app): State<App>,
+    caller: Caller,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<JobList>, ApiError> {
     let invalid = |field: &str, message: String| {
@@ -109,35 +111,36 @@ pub async fn list(
         Some(Some(before)) => Some(before),
         Some(None) => return Err(invalid("cursor", "is not a next_cursor of this worker".into())),
     };
-    let jobs = app.service.list(&Caller::anyone(), query.state, before, limit).await?;
+    let jobs = app.service.list(&caller, query.state, before, limit).await?;
     let is_full = jobs.len() == limit as usize;
     let next_cursor = jobs.last().filter(|_| is_full).map(|job| format!("{}_{}", job.created_at_ms, job.id));
     Ok(Json(JobList { jobs, next_cursor }))
 }
 
 /// `GET /v1/jobs/{id}`
-pub async fn view(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
-    Ok(Json(app.service.find(&Caller::anyone(), &id).await?.view()))
+pub async fn view(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
+    Ok(Json(app.service.find(&caller, &id).await?.view()))
 }
 
 /// `POST /v1/jobs/{id}/cancel`
-pub async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
-    Ok(Json(app.service.cancel(&Caller::anyone(), &id).await?.view()))
+pub async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
+    Ok(Json(app.service.cancel(&caller, &id).await?.view()))
 }
 
 /// `DELETE /v1/jobs/{id}`
-pub async fn forget(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
-    app.service.forget(&Caller::anyone(), &id).await?;
+pub async fn forget(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    app.service.forget(&caller, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /v1/jobs/{id}/images/{index}`
 pub async fn image(
     State(app): State<App>,
+    caller: Caller,
     Path((id, index)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let cell = app.service.find(&Caller::anyone(), &id).await?;
+    let cell = app.service.find(&caller, &id).await?;
     let index = index
         .parse()
         .map_err(|_| ApiError::new(ErrorCode::ImageNotFound, format!("images are numbered, {index:?} is no number")))?;

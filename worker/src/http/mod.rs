@@ -8,6 +8,10 @@
 //! | [`socket`] | `/v1/ws`: the WebSocket |
 //! | [`health`] | `/health`, `/ready`, `/metrics`, `/v1/models` |
 //! | [`assets`] | the browser client |
+//! | [`access`] | `/v1/tickets`, share links |
+//! | [`guard`] | who asks: what a request shows → a caller |
+//! | [`site`] | which pages may use the worker: `Host` and `Origin` |
+//! | [`serve`] | connections and their bounds |
 //! | [`error`] | error codes → status codes, the only place |
 //!
 //! # Invariants
@@ -15,33 +19,43 @@
 //! * The time limit is on answers, never on a stream that has begun.
 //! * Handlers hold no lock and touch no disk; `service` does both off the async threads.
 
+pub mod access;
 pub mod assets;
 pub mod error;
+pub mod guard;
 pub mod health;
 pub mod jobs;
+pub mod serve;
+pub mod site;
 pub mod socket;
 pub mod stream;
 pub mod uploads;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use sd_protocol::limits::TEXT_BYTES_MAX;
 use sd_protocol::{ErrorBody, ErrorCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
 use self::error::ApiError;
+use crate::access::Gate;
 use crate::service::Service;
+
+pub use self::serve::serve;
+pub use self::site::{InvalidSite, Site};
 
 /// Time that the head of an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,67 +65,93 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct App {
     /// The worker behind the transports.
     pub service: Service,
+    /// Who is let in.
+    pub gate: Gate,
     /// Set when the worker stops and every job has ended: streams say what is left and close.
     pub closing: CancellationToken,
     /// Open WebSockets, which the server itself loses sight of once they are upgraded.
     pub sockets: TaskTracker,
 }
 
-/// All routes. `cors_origins` lists the origins whose pages may use the API.
-///
-/// # Errors
-/// The first origin that is no header value.
-pub fn router(app: App, cors_origins: &[String]) -> Result<Router, InvalidOrigin> {
-    let origins: Vec<HeaderValue> = cors_origins
-        .iter()
-        .map(|origin| origin.parse().map_err(|_| InvalidOrigin(origin.clone())))
-        .collect::<Result<_, _>>()?;
+/// All routes, for pages of `site`.
+pub fn router(app: App, site: Site) -> Router {
     let trace = TraceLayer::new_for_http()
         .make_span_with(DefaultMakeSpan::new().level(Level::DEBUG))
         .on_response(DefaultOnResponse::new().level(Level::DEBUG))
         .on_failure(());
+    // A page that may ask may also show pictures in plain `<img>`.
+    let embedding = if site.origins().is_empty() { "same-origin" } else { "cross-origin" };
+    let header = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let site = Arc::new(site);
 
-    let router = Router::new()
-        .route("/v1/jobs", post(jobs::submit).get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::view).delete(jobs::forget))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/jobs/{id}/stream", get(stream::stream))
-        .route("/v1/jobs/{id}/images/{index}", get(jobs::image))
-        .route("/v1/models", get(health::models))
-        .route("/v1/ws", get(socket::upgrade))
+    let routes = Router::new()
+        .merge(guarded().route_layer(middleware::from_fn_with_state(app.clone(), guard::token)))
+        .merge(viewable().route_layer(middleware::from_fn_with_state(app.clone(), guard::viewer)))
+        .merge(upgradable().route_layer(middleware::from_fn_with_state(app.clone(), guard::socket)))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
         .fallback(assets::serve)
         .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
         .layer(middleware::from_fn(limit_time))
         // Outside both limits: it brings more and takes longer, and has limits of its own.
-        .route("/v1/uploads", post(uploads::upload))
+        .merge(unhurried().route_layer(middleware::from_fn_with_state(app.clone(), guard::token)))
         .method_not_allowed_fallback(async || {
             ApiError::new(ErrorCode::MethodNotAllowed, "this route exists, but not with this method")
         })
         .with_state(app)
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))
-        .layer(trace);
-    if origins.is_empty() {
-        return Ok(router);
-    }
-    let cors = CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::HeaderName::from_static("last-event-id"),
-            header::HeaderName::from_static("idempotency-key"),
-        ])
-        .expose_headers([header::LOCATION, header::ETAG, header::RETRY_AFTER]);
-    Ok(router.layer(cors))
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), site::check));
+    let routes = if site.origins().is_empty() { routes } else { routes.layer(cors(&site)) };
+    routes
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(header(HeaderName::from_static("cross-origin-resource-policy"), embedding))
+        .layer(trace)
+        .layer(middleware::from_fn(guard::hide_secrets))
 }
 
-/// `--cors-origin` is not an origin.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no origin; write it as https://example.org")]
-pub struct InvalidOrigin(String);
+/// Whatever needs a token where there are any.
+fn guarded() -> Router<App> {
+    Router::new()
+        .route("/v1/jobs", post(jobs::submit).get(jobs::list))
+        .route("/v1/jobs/{id}", delete(jobs::forget))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/share", post(access::share).delete(access::unshare))
+        .route("/v1/models", get(health::models))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/tickets", post(access::ticket))
+}
+
+/// Whatever a ticket or a share link opens, too.
+fn viewable() -> Router<App> {
+    Router::new()
+        .route("/v1/jobs/{id}", get(jobs::view))
+        .route("/v1/jobs/{id}/stream", get(stream::stream))
+        .route("/v1/jobs/{id}/images/{index}", get(jobs::image))
+}
+
+/// The socket, whose client may say later who it is.
+fn upgradable() -> Router<App> {
+    Router::new().route("/v1/ws", get(socket::upgrade))
+}
+
+fn unhurried() -> Router<App> {
+    Router::new().route("/v1/uploads", post(uploads::upload))
+}
+
+/// Lets pages of the listed origins read answers.
+fn cors(site: &Site) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(site.origins().iter().cloned()))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([header::LOCATION, header::ETAG, header::RETRY_AFTER])
+}
 
 /// Bounds the time until the head of an answer; what streams after it is free.
 async fn limit_time(request: Request, next: Next) -> Response {

@@ -10,8 +10,8 @@ mod uploading;
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use sd_protocol::limits::{BINARY_BYTES_MAX, SOCKET_REPLIES_MAX, TEXT_BYTES_MAX};
@@ -19,12 +19,16 @@ use sd_protocol::{JobId, SUBPROTOCOL, ServerFrame};
 use tokio::sync::mpsc;
 
 use super::App;
+use super::guard::SocketCaller;
+use super::serve::Place;
 use crate::jobs::JobReader;
 
 /// Why the worker closes a socket: RFC 6455 close codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CloseCode {
     GoingAway = 1001,
+    /// Bad credentials, or none in time.
+    PolicyViolation = 1008,
     TooLarge = 1009,
     TryAgainLater = 1013,
 }
@@ -45,7 +49,12 @@ enum Outgoing {
 }
 
 /// `GET /v1/ws`
-pub async fn upgrade(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {
+pub async fn upgrade(
+    State(app): State<App>,
+    Extension(caller): Extension<SocketCaller>,
+    Extension(place): Extension<Place>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     // Held by the connection until it is over, so that a stopping worker waits for its last words.
     let token = app.sockets.token();
     upgrade
@@ -53,17 +62,17 @@ pub async fn upgrade(State(app): State<App>, upgrade: WebSocketUpgrade) -> Respo
         .max_message_size(TEXT_BYTES_MAX)
         .max_frame_size(TEXT_BYTES_MAX.max(BINARY_BYTES_MAX))
         .on_upgrade(move |socket| async move {
-            converse(app, socket).await;
-            drop(token);
+            converse(app, caller, socket).await;
+            drop((token, place));
         })
 }
 
-async fn converse(app: App, socket: WebSocket) {
+async fn converse(app: App, caller: SocketCaller, socket: WebSocket) {
     let (sink, stream) = socket.split();
     let (replies, outgoing) = mpsc::channel(SOCKET_REPLIES_MAX);
     let closing = app.closing.clone();
     let metrics = Arc::clone(app.service.metrics());
-    let inbound = inbound::Inbound::new(app.service, replies).run(stream);
+    let inbound = inbound::Inbound::new(app.service, app.gate, caller, replies).run(stream);
     // Whichever half ends first ends the connection; a client that went away takes its readers with it.
     tokio::select! {
         () = outbound::Outbound::new(sink, metrics).run(outgoing, closing) => {}

@@ -43,6 +43,7 @@ pub struct StreamQuery {
 /// `GET /v1/jobs/{id}/stream?after=&preview=`
 pub async fn stream(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<String>,
     query: Result<Query<StreamQuery>, QueryRejection>,
     headers: HeaderMap,
@@ -53,7 +54,7 @@ pub async fn stream(
     // A browser that reconnects says where it was; that beats what the address said at first.
     let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = last_event_id.or(query.after).unwrap_or(0);
-    let cell = app.service.find(&Caller::anyone(), &id).await?;
+    let cell = app.service.find(&caller, &id).await?;
     let view = cell.view();
     if view.state.is_terminal() && after == view.last_seq {
         // A browser connects again after every end; this answer tells it that there is nothing more to come.

@@ -8,18 +8,20 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
 use sd_protocol::ErrorCode;
-use sd_protocol::limits::{INPUT_BYTES_MAX, UPLOAD_IDLE_MS};
+use sd_protocol::limits::{INPUT_BYTES_MAX, UPLOAD_IDLE_MS, UPLOAD_TIMEOUT_MS};
 
 use super::App;
 use super::error::ApiError;
-use crate::inputs::InputError;
+use crate::access::Caller;
+use crate::inputs::{Arrival, InputError};
 
 /// Room for what a form wraps around its file.
 const FORM_BYTES: usize = 64 << 10;
 const IDLE: Duration = Duration::from_millis(UPLOAD_IDLE_MS);
+const WHOLE: Duration = Duration::from_millis(UPLOAD_TIMEOUT_MS);
 
 /// `POST /v1/uploads`: 201 with the id of the picture. A form brings it in its first part that has a file name.
-pub async fn upload(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+pub async fn upload(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, ApiError> {
     let headers = request.headers();
     let announced = header_text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     let is_form = header_text(headers, header::CONTENT_TYPE)
@@ -28,13 +30,19 @@ pub async fn upload(State(app): State<App>, request: Request) -> Result<Response
     if let Some(announced) = announced.filter(|&announced| announced > most as u64) {
         return Err(refused(InputError::TooManyBytes(announced)));
     }
-    let bytes =
-        if is_form { from_form(request).await? } else { collect(request.into_body().into_data_stream()).await? };
-    let view = app.service.upload(bytes).await?;
+    let arrival = app.service.arrivals().begin();
+    let received = async {
+        match is_form {
+            true => from_form(request, arrival).await,
+            false => collect(request.into_body().into_data_stream(), arrival).await,
+        }
+    };
+    let picture = tokio::time::timeout(WHOLE, received).await.map_err(|_| too_slow())??;
+    let view = app.service.upload(&caller, picture).await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-async fn from_form(mut request: Request) -> Result<Vec<u8>, ApiError> {
+async fn from_form(mut request: Request, arrival: Arrival) -> Result<Arrival, ApiError> {
     let malformed = |reason: String| ApiError::new(ErrorCode::InvalidRequest, reason);
     DefaultBodyLimit::max(INPUT_BYTES_MAX + FORM_BYTES).apply(&mut request);
     let mut form = Multipart::from_request(request, &()).await.map_err(|rejection| malformed(rejection.body_text()))?;
@@ -46,7 +54,7 @@ async fn from_form(mut request: Request) -> Result<Vec<u8>, ApiError> {
             Err(_) => return Err(stalled()),
         };
         if part.file_name().is_some() {
-            return collect(part).await;
+            return collect(part, arrival).await;
         }
     }
 }
@@ -54,19 +62,16 @@ async fn from_form(mut request: Request) -> Result<Vec<u8>, ApiError> {
 /// All bytes of a stream that keeps flowing and stays within the limit.
 async fn collect<C: AsRef<[u8]>, E: StreamFault>(
     mut stream: impl Stream<Item = Result<C, E>> + Unpin,
-) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
+    mut arrival: Arrival,
+) -> Result<Arrival, ApiError> {
     loop {
         let chunk = match tokio::time::timeout(IDLE, stream.next()).await {
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(error))) => return Err(broken_off(error.status())),
-            Ok(None) => return Ok(bytes),
+            Ok(None) => return Ok(arrival),
             Err(_) => return Err(stalled()),
         };
-        bytes.extend_from_slice(chunk.as_ref());
-        if bytes.len() > INPUT_BYTES_MAX {
-            return Err(refused(InputError::TooManyBytes(bytes.len() as u64)));
-        }
+        arrival.push(chunk.as_ref()).map_err(refused)?;
     }
 }
 
@@ -96,6 +101,10 @@ fn broken_off(status: StatusCode) -> ApiError {
 
 fn stalled() -> ApiError {
     ApiError::new(ErrorCode::Timeout, format!("nothing arrived for {} s; send the picture again", IDLE.as_secs()))
+}
+
+fn too_slow() -> ApiError {
+    ApiError::new(ErrorCode::Timeout, format!("the picture took more than {} s; send it smaller", WHOLE.as_secs()))
 }
 
 fn refused(error: InputError) -> ApiError {

@@ -16,6 +16,12 @@ const PIXEL_BYTES_MAX: u64 = 8;
 /// Room for what a decoder keeps besides pixels.
 const DECODER_BYTES: u64 = 16 << 20;
 
+fn memory(bytes: u64) -> image::Limits {
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(bytes);
+    limits
+}
+
 /// A decoded picture, upright as its EXIF orientation says, 8 bits a channel. Colour profiles are not applied, as
 /// in Pillow and diffusers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +44,14 @@ impl InputImage {
         }
         let format = image::guess_format(bytes).ok().filter(|format| FORMATS.contains(format));
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format.ok_or(InputError::Format)?);
-        let mut limits = image::Limits::default();
-        limits.max_alloc = Some(INPUT_PIXELS_MAX * PIXEL_BYTES_MAX + DECODER_BYTES);
-        reader.limits(limits);
+        // What comes before the pixels, such as a packed colour profile, gets this much and no more.
+        reader.limits(memory(DECODER_BYTES));
         let mut decoder = reader.into_decoder()?;
         let (width, height) = decoder.dimensions();
         if u64::from(width) * u64::from(height) > INPUT_PIXELS_MAX {
             return Err(InputError::TooManyPixels { width, height, most: INPUT_PIXELS_MAX });
         }
+        decoder.set_limits(memory(INPUT_PIXELS_MAX * PIXEL_BYTES_MAX + DECODER_BYTES))?;
         // What cannot be read of the metadata must not keep the picture out.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut image = DynamicImage::from_decoder(decoder)?;

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`arrival`] | bytes on their way in, bounded for all clients together |
 //! | [`decode`] | PNG, JPEG, WebP and GIF bytes → [`InputImage`]; what is refused |
 //! | [`fit`] | to the size of the job, masks to inpainting plans; what the user is told about it |
 //! | [`source`] | what a request's field holds: an upload id, base64 or a data URL |
@@ -12,6 +13,7 @@
 //! * A stored upload was decoded once, so that a job that names it draws.
 //! * Transparency is seen on white, as on a page; a mask's on black.
 
+pub mod arrival;
 pub mod decode;
 pub mod fit;
 pub mod source;
@@ -22,6 +24,7 @@ use sd_protocol::{ErrorBody, ErrorCode};
 
 use crate::diffusion::inpaint::{InpaintFill, InpaintSettings};
 
+pub use self::arrival::{Arrival, Arrivals};
 pub use self::decode::InputImage;
 pub use self::fit::{fit_image, plan_inpainting};
 pub use self::source::ImageSource;
@@ -46,6 +49,9 @@ pub enum InputError {
     /// More bytes than are read.
     #[error("the image has {0} bytes, at most {INPUT_BYTES_MAX} are read; send it smaller or better compressed")]
     TooManyBytes(u64),
+    /// As many bytes are arriving as the worker has memory for.
+    #[error("the worker takes in as many pictures as it has memory for; send it again in a moment")]
+    Crowded,
     /// None of the formats.
     #[error("the image is no PNG, JPEG, WebP or GIF; send it as one of these")]
     Format,
@@ -68,6 +74,12 @@ pub enum InputError {
     /// Neither an upload id nor base64.
     #[error("the image is neither an upload id (64 hexadecimal digits) nor base64 nor a data URL")]
     Encoding(#[source] base64::DecodeError),
+    /// An address: the worker opens none.
+    #[error(
+        "the image is an address, and the worker fetches nothing: bring the file itself with POST /v1/uploads and name \
+         its id, or send it as base64"
+    )]
+    Address,
     /// No upload of that id.
     #[error("no upload {0} here: it never was, or newer ones took its place; upload it again")]
     UnknownUpload(String),
@@ -84,9 +96,10 @@ impl InputError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::TooManyBytes(_) | Self::TooManyPixels { .. } | Self::TooMuchMemory => ErrorCode::TooLarge,
-            Self::Format | Self::Damaged(_) | Self::Encoding(_) => ErrorCode::ImageInvalid,
+            Self::Format | Self::Damaged(_) | Self::Encoding(_) | Self::Address => ErrorCode::ImageInvalid,
             Self::UnknownUpload(_) => ErrorCode::UploadNotFound,
             Self::Full(_) => ErrorCode::UploadsFull,
+            Self::Crowded => ErrorCode::TooManyUploads,
             Self::Io(error) if is_full(error) => ErrorCode::StorageFull,
             Self::Io(_) => ErrorCode::StorageFailed,
         }

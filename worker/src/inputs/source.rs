@@ -27,11 +27,15 @@ impl ImageSource {
     /// Reads an upload id, base64 or a data URL.
     ///
     /// # Errors
-    /// [`InputError::Encoding`].
+    /// [`InputError::Address`] or [`InputError::Encoding`].
     pub fn parse(text: &str) -> Result<Self, InputError> {
         // Base64 of that length would be 48 bytes, which is no picture.
         if is_upload_id(text) {
             return Ok(Self::Upload(text.to_owned()));
+        }
+        // No base64 has a colon, and a data URL no slashes behind it.
+        if text.trim_start().split_once(':').is_some_and(|(_, rest)| rest.starts_with("//")) {
+            return Err(InputError::Address);
         }
         let encoded = match text.strip_prefix("data:") {
             Some(url) => url.split_once(',').map_or(url, |(_, encoded)| encoded),

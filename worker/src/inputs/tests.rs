@@ -1,5 +1,8 @@
+use std::io::Write as _;
 use std::sync::Arc;
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use proptest::prelude::*;
 use sd_protocol::limits::INPUT_PIXELS_MAX;
@@ -28,10 +31,23 @@ fn announced(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(1, 1, 0);
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());
-    let crc = bytes[12..29].iter().fold(u32::MAX, |crc, &byte| {
+    let crc = crc(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
-    });
-    bytes[29..33].copy_from_slice(&(!crc).to_be_bytes());
+    })
+}
+
+/// A small PNG with a chunk before its pixels.
+fn with_chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let named = [kind.as_slice(), data].concat();
+    let chunk = [&(data.len() as u32).to_be_bytes(), named.as_slice(), &crc(&named).to_be_bytes()].concat();
+    let mut bytes = png(2, 2, 0);
+    bytes.splice(33..33, chunk);
     bytes
 }
 
@@ -53,6 +69,20 @@ fn pixels_are_counted_before_they_are_decoded() {
         assert_eq!(code(&announced(width, height)), ErrorCode::TooLarge, "{width} × {height}");
     }
     assert_eq!(code(&announced(0, 5)), ErrorCode::ImageInvalid);
+}
+
+#[test]
+fn what_is_not_pixels_gets_little_memory() {
+    let text = [b"note\0".as_slice(), &vec![b'x'; 20 << 20]].concat();
+    assert_eq!(code(&with_chunk(b"tEXt", &text)), ErrorCode::TooLarge);
+    // A profile that unpacks to 64 MiB is passed over: profiles are not applied.
+    let mut packed = ZlibEncoder::new(b"bomb\0\0".to_vec(), Compression::best());
+    for _ in 0..64 {
+        packed.write_all(&[0; 1 << 20]).unwrap();
+    }
+    let bomb = with_chunk(b"iCCP", &packed.finish().unwrap());
+    assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
+    assert_eq!(InputImage::decode(&bomb).unwrap().size(), (2, 2));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use sd_protocol::{ErrorBody, ErrorCode, Event, JobState};
 use serde::Deserialize;
 
 use super::{Service, blocking, storage_error};
+use crate::access::quota::Charge;
 use crate::engine::Job;
 use crate::intake;
 use crate::jobs::{JobCell, Wish};
@@ -64,7 +65,10 @@ impl Service {
         }
         let (cell, model, refiner) = (Arc::clone(cell), valid.model, valid.refiner);
         // A worker that stops before it has started leaves them for the next one.
-        if self.queue.restore(Job { cell, model, spec: valid.spec, refiner, picture }).is_err() {
+        let quota = self.quota_of(cell.owner());
+        // Its cost was charged with all that was spent before this process began.
+        let charge = Charge::default();
+        if self.queue.restore(Job { cell, model, spec: valid.spec, refiner, picture, quota, charge }).is_err() {
             tracing::debug!("a job waits for the next worker");
         }
         Ok(())

@@ -3,22 +3,26 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`submit`] | a request becomes a job, or meets the one that it became before; what happens to its lane |
+//! | [`access`] | share links, quotas, uploads |
 //! | [`life`] | from one process to the next: what a worker takes up when it starts, and leaves when it stops |
 //!
 //! HTTP and WebSocket handlers translate to and from these calls and nothing else, so a job behaves the same over
 //! both. Every call about a job says who asks; what a caller may not see is not there. Calls that touch the disk run on
 //! tokio's blocking threads.
 
+pub mod access;
 pub mod life;
 pub mod submit;
 
 use std::sync::Arc;
 
-use sd_protocol::{ErrorBody, ErrorCode, JobId, JobState, JobView, PreviewBasis, UploadView};
-use tokio::sync::watch;
+use sd_protocol::limits::UPLOADS_DECODED_MAX;
+use sd_protocol::{ErrorBody, ErrorCode, JobId, JobState, JobView, PreviewBasis};
+use tokio::sync::{Semaphore, watch};
 
-use crate::access::Caller;
+use crate::access::{Accounts, Caller};
 use crate::engine::{EngineStatus, JobQueue};
+use crate::inputs::Arrivals;
 use crate::intake::Offer;
 use crate::jobs::{Found, JobCell, Registry, StoreError, Wish};
 use crate::metrics::{Levels, Metrics};
@@ -34,6 +38,10 @@ pub struct Service {
     queue: Arc<JobQueue>,
     offer: Arc<Offer>,
     engine: watch::Receiver<EngineStatus>,
+    accounts: Arc<Accounts>,
+    /// Places for pictures that are decoded at the same time.
+    decoding: Arc<Semaphore>,
+    arrivals: Arrivals,
 }
 
 impl Service {
@@ -43,8 +51,10 @@ impl Service {
         queue: Arc<JobQueue>,
         offer: Arc<Offer>,
         engine: watch::Receiver<EngineStatus>,
+        accounts: Arc<Accounts>,
     ) -> Self {
-        Self { registry, queue, offer, engine }
+        let decoding = Arc::new(Semaphore::new(UPLOADS_DECODED_MAX));
+        Self { registry, queue, offer, engine, accounts, decoding, arrivals: Arrivals::default() }
     }
 
     /// A job by name.
@@ -133,15 +143,6 @@ impl Service {
             ErrorBody::new(ErrorCode::ImageNotFound, format!("the job is {state} and has no image {index}"))
         })?;
         Ok((self.registry.store().image_path(&image.sha256), image.sha256))
-    }
-
-    /// Checks and stores a picture for jobs to come.
-    ///
-    /// # Errors
-    /// `image_invalid`, `too_large`, `uploads_full` or `storage_failed`.
-    pub async fn upload(&self, bytes: Vec<u8>) -> Result<UploadView, ErrorBody> {
-        let registry = Arc::clone(&self.registry);
-        blocking(move || registry.store().uploads().put(&bytes).map_err(ErrorBody::from)).await
     }
 
     /// How the latents of a job become a rough picture.

@@ -6,8 +6,10 @@ use sd_protocol::{ErrorBody, ErrorCode, OnDisconnect, PreviewOptions, Supersede}
 use serde_json::Value;
 use tokio::runtime::Handle;
 
+use super::access::charge;
 use super::{Service, blocking, storage_error};
 use crate::access::Caller;
+use crate::access::quota::Resource;
 use crate::engine::{Job, ReserveError};
 use crate::intake;
 use crate::jobs::{AcceptError, Accepted, JobCell, Wish, shutting_down};
@@ -36,14 +38,16 @@ impl Service {
     /// Checks, stores and queues a job, and ends those of its lane that it supersedes.
     ///
     /// # Errors
-    /// `invalid_request`, `id_conflict`, `queue_full`, `shutting_down`, `storage_full` or `storage_failed`.
+    /// `invalid_request`, `id_conflict`, `queue_full`, `quota_exceeded`, `shutting_down`, `storage_full` or `storage_failed`.
     pub async fn submit(&self, caller: &Caller, job: Value) -> Result<Submitted, ErrorBody> {
         let valid = intake::validate(job, &self.offer)?;
         let (service, caller) = (self.clone(), caller.clone());
+        let place = if valid.picture.is_some() { Some(self.place_to_decode().await) } else { None };
         // All of it on one thread: whether anybody still waits for the answer changes nothing.
         blocking(move || {
             let (preview, is_tied) = (valid.preview, valid.job.understood.on_disconnect == Some(OnDisconnect::Cancel));
             let cell = service.accept(&caller, valid)?;
+            drop(place);
             let tie = is_tied.then(|| Tie { service, cell: Arc::clone(&cell), is_tied: true });
             Ok(Submitted { cell, preview, tie })
         })
@@ -59,9 +63,11 @@ impl Service {
         }
         let supersede = valid.job.understood.supersede.unwrap_or_default();
         let lane = valid.job.understood.lane.clone();
+        let quota = self.quota_of(caller.name());
+        let charge = charge(&self.accounts, caller, Resource::Pixels, valid.spec.pixels())?;
         let slot = self
             .queue
-            .reserve(|job| {
+            .reserve(caller.name(), quota, |job| {
                 let is_mate = || lane.is_some() && job.cell.view().request.lane == lane;
                 supersede != Supersede::None && job.cell.owner() == caller.name() && is_mate()
             })
@@ -72,8 +78,8 @@ impl Service {
         };
         cell.span().in_scope(|| tracing::debug!(model = valid.model, "accepted"));
         self.supersede(&lane_mates, supersede, &cell);
-        let job =
-            Job { cell: Arc::clone(&cell), model: valid.model, spec: valid.spec, refiner: valid.refiner, picture };
+        let (model, refiner) = (valid.model, valid.refiner);
+        let job = Job { cell: Arc::clone(&cell), model, spec: valid.spec, refiner, picture, quota, charge };
         if let Err(job) = slot.fill(job) {
             job.cell.ask_to_end(Wish::Shutdown);
             job.cell.end_as_asked();
@@ -140,6 +146,9 @@ pub(super) fn reserve_error(error: ReserveError) -> ErrorBody {
     match error {
         ReserveError::Full { retry_after, .. } => {
             ErrorBody::new(ErrorCode::QueueFull, error.to_string()).retry_after(retry_after)
+        }
+        ReserveError::QuotaFull { retry_after, .. } => {
+            ErrorBody::new(ErrorCode::QuotaExceeded, error.to_string()).retry_after(retry_after)
         }
         ReserveError::Closed => shutting_down(),
     }

@@ -5,6 +5,7 @@
 mod lanes;
 mod lives;
 mod owners;
+mod quotas;
 mod scripted;
 mod ties;
 mod uploads;
@@ -64,7 +65,7 @@ impl Worker {
         let engine = Engine::start(Box::new(loader), ByteSize(2), Arc::clone(&queue), Arc::clone(&registry)).unwrap();
         let limits = Limits { queue_jobs_max: setting.queue_jobs, ..Limits::default() };
         let offer = Arc::new(Offer { models, adapters, limits });
-        let service = Service::new(registry, queue, offer, engine.status());
+        let service = Service::new(registry, queue, offer, engine.status(), Arc::default());
         service.take_up(setting.on_crash).await;
         Self { service, script, engine }
     }

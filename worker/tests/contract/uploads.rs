@@ -4,7 +4,8 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
-use sd_protocol::ErrorCode;
+use sd_protocol::{ErrorBody, ErrorCode, UploadView};
+use sd_worker::access::Caller;
 use sd_worker::inputs::ImageSource;
 use sd_worker::jobs::Store;
 
@@ -16,13 +17,19 @@ fn png(side: u32) -> Vec<u8> {
     bytes.into_inner()
 }
 
+async fn upload(worker: &Worker, bytes: Vec<u8>) -> Result<UploadView, ErrorBody> {
+    let mut arrival = worker.service.arrivals().begin();
+    arrival.push(&bytes)?;
+    worker.service.upload(&Caller::anyone(), arrival).await
+}
+
 #[tokio::test]
 async fn an_upload_is_there_for_jobs_to_come() {
     let worker = Worker::start().await;
-    let view = worker.service.upload(png(16)).await.unwrap();
+    let view = upload(&worker, png(16)).await.unwrap();
     assert_eq!((view.width, view.height), (16, 16));
-    assert_eq!(worker.service.upload(png(16)).await.unwrap(), view);
-    let refused = worker.service.upload(b"no picture".to_vec()).await.unwrap_err();
+    assert_eq!(upload(&worker, png(16)).await.unwrap(), view);
+    let refused = upload(&worker, b"no picture".to_vec()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::ImageInvalid);
     worker.stop().await;
 }
@@ -31,7 +38,7 @@ async fn an_upload_is_there_for_jobs_to_come() {
 async fn uploads_outlive_the_worker() {
     let folder = tempfile::tempdir().unwrap();
     let worker = Worker::over(folder.path()).await;
-    let id = worker.service.upload(png(16)).await.unwrap().id;
+    let id = upload(&worker, png(16)).await.unwrap().id;
     worker.stop().await;
 
     let store = Store::open(folder.path()).unwrap();

@@ -40,6 +40,14 @@ impl<'a> Page<'a> {
         Ok(page)
     }
 
+    /// Opens the page of a worker that asks for a token, and waits until the page does.
+    pub(crate) async fn open_locked(browser: &'a Browser, url: &str) -> Result<Self> {
+        browser.open(url).await?;
+        let page = Self { browser };
+        page.until_connection("locked").await?;
+        Ok(page)
+    }
+
     pub(crate) async fn reload(&self) -> Result<()> {
         self.browser.reload().await?;
         self.until_connection("connected").await

@@ -6,10 +6,11 @@ mod turns;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sd_protocol::JobId;
+use sd_protocol::{JobId, Quota};
 
 use self::turns::Turns;
 use super::picture::JobPicture;
+use crate::access::quota::Charge;
 use crate::diffusion::GenerationSpec;
 use crate::jobs::JobCell;
 
@@ -31,13 +32,16 @@ pub struct Job {
     pub refiner: Option<String>,
     /// What it starts from; noise where there is none.
     pub picture: Option<JobPicture>,
+    /// What its owner may use.
+    pub quota: Quota,
+    /// What it costs its owner; given back where the job leaves before it is drawn.
+    pub charge: Charge,
 }
 
 impl Job {
     /// What it costs the engine, in steps times px: enough to share it fairly.
     fn work(&self) -> u64 {
-        let pixels = u64::from(self.spec.width) * u64::from(self.spec.height);
-        pixels * u64::from(self.spec.batch_size) * u64::from(self.spec.steps)
+        self.spec.pixels() * u64::from(self.spec.steps)
     }
 }
 
@@ -52,7 +56,10 @@ pub struct JobQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     waiting: Turns<Job>,
-    reserved: usize,
+    /// Owners of the places that are kept free.
+    reserved: Vec<Option<Arc<str>>>,
+    /// Owners of the jobs that are being drawn.
+    drawn: Vec<Option<Arc<str>>>,
     closed: bool,
     /// Time from one job to the next while jobs wait.
     pace: Option<Duration>,
@@ -70,6 +77,14 @@ pub enum ReserveError {
         /// Time in which one of them is likely to leave.
         retry_after: Duration,
     },
+    /// As many jobs of one owner wait as may.
+    #[error("{waiting} of your jobs are waiting, which is as many as this credential may have; try again later")]
+    QuotaFull {
+        /// Jobs of that owner that wait.
+        waiting: usize,
+        /// Time in which one of them is likely to leave.
+        retry_after: Duration,
+    },
     /// The worker stops.
     #[error("the worker is shutting down")]
     Closed,
@@ -83,6 +98,14 @@ pub struct QueueClosed;
 #[derive(Debug)]
 pub struct Slot {
     queue: Arc<JobQueue>,
+    owner: Option<Arc<str>>,
+}
+
+/// The time in which a job is drawn. Dropping it lets the next job of the same owner go, where its quota made it wait.
+#[derive(Debug)]
+pub struct Turn {
+    queue: Arc<JobQueue>,
+    owner: Option<Arc<str>>,
 }
 
 impl JobQueue {
@@ -91,18 +114,24 @@ impl JobQueue {
         Arc::new(Self { capacity, state: Mutex::default(), arrived: Condvar::new() })
     }
 
-    /// Keeps a place free; also that of a waiting job whose place the new one `takes`.
+    /// Keeps a place free for a job of `owner`; also that of a waiting job whose place the new one `takes`.
     ///
     /// # Errors
-    /// When the queue is full or closed.
-    pub fn reserve(self: &Arc<Self>, takes: impl Fn(&Job) -> bool) -> Result<Slot, ReserveError> {
+    /// When the queue or the quota is full, or the queue is closed.
+    pub fn reserve(
+        self: &Arc<Self>,
+        owner: Option<&str>,
+        quota: Quota,
+        takes: impl Fn(&Job) -> bool,
+    ) -> Result<Slot, ReserveError> {
+        let owner = owner.map(Arc::from);
         let mut state = self.state();
-        match state.room(self.capacity) {
-            Err(ReserveError::Full { .. }) if state.waiting.in_order().into_iter().any(takes) => {}
-            room => room?,
+        match state.room(self.capacity).and_then(|()| state.room_of(owner.as_ref(), quota)) {
+            Err(ReserveError::Closed) => return Err(ReserveError::Closed),
+            Err(full) if !state.waiting.in_order().into_iter().any(takes) => return Err(full),
+            _ => state.reserved.push(owner.clone()),
         }
-        state.reserved += 1;
-        Ok(Slot { queue: Arc::clone(self) })
+        Ok(Slot { queue: Arc::clone(self), owner })
     }
 
     /// Puts back a job of an earlier life of the worker, room or not: it was accepted.
@@ -115,17 +144,19 @@ impl JobQueue {
         Ok(())
     }
 
-    /// Waits for the next job.
+    /// Waits for the next job that its owner's quota lets go. Its cost is not given back any more.
     ///
     /// # Errors
     /// When the queue is closed; what still waited was taken out by [`close`](Self::close).
-    pub fn take(&self) -> Result<Job, QueueClosed> {
+    pub fn take(self: &Arc<Self>) -> Result<(Job, Turn), QueueClosed> {
         let mut state = self.state();
         loop {
-            if let Some(job) = state.waiting.pop() {
+            if let Some((mut job, owner)) = state.next() {
                 state.count_pace();
                 state.tell_positions();
-                return Ok(job);
+                drop(state);
+                job.charge.keep();
+                return Ok((job, Turn { queue: Arc::clone(self), owner }));
             }
             if state.closed {
                 return Err(QueueClosed);
@@ -186,11 +217,31 @@ impl QueueState {
         let waiting = self.waiting.len();
         if self.closed {
             Err(ReserveError::Closed)
-        } else if waiting + self.reserved >= capacity {
+        } else if waiting + self.reserved.len() >= capacity {
             Err(ReserveError::Full { waiting, retry_after: self.pace.unwrap_or(PACE_UNKNOWN) })
         } else {
             Ok(())
         }
+    }
+
+    fn room_of(&self, owner: Option<&Arc<str>>, quota: Quota) -> Result<(), ReserveError> {
+        let waiting = self.waiting.len_of(owner);
+        let reserved = self.reserved.iter().filter(|other| other.as_ref() == owner).count();
+        if quota.queued_jobs.is_some_and(|most| waiting + reserved >= most as usize) {
+            return Err(ReserveError::QuotaFull { waiting, retry_after: self.pace.unwrap_or(PACE_UNKNOWN) });
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<(Job, Option<Arc<str>>)> {
+        let drawn = &self.drawn;
+        let job = self.waiting.pop(|job| {
+            let of_owner = || drawn.iter().filter(|owner| owner.as_deref() == job.cell.owner()).count();
+            job.quota.running_jobs.is_none_or(|most| of_owner() < most as usize)
+        })?;
+        let owner: Option<Arc<str>> = job.cell.owner().map(Arc::from);
+        self.drawn.push(owner.clone());
+        Some((job, owner))
     }
 
     fn put(&mut self, job: Job) -> Result<(), Box<Job>> {
@@ -235,6 +286,20 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.queue.state().reserved -= 1;
+        leave(&mut self.queue.state().reserved, &self.owner);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        leave(&mut self.queue.state().drawn, &self.owner);
+        self.queue.arrived.notify_one();
+    }
+}
+
+/// Takes one of an owner's entries out.
+fn leave(owners: &mut Vec<Option<Arc<str>>>, owner: &Option<Arc<str>>) {
+    if let Some(at) = owners.iter().position(|other| other == owner) {
+        owners.swap_remove(at);
     }
 }

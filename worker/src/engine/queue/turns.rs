@@ -54,9 +54,14 @@ impl<T> Turns<T> {
         line.items.insert(at, Item { priority, arrival: self.arrivals, work, value });
     }
 
-    /// Takes the item whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<T> {
-        let line = self.lines.values_mut().filter(|line| !line.items.is_empty());
+    /// Items of one owner.
+    pub(super) fn len_of(&self, owner: Option<&Arc<str>>) -> usize {
+        self.lines.get(&owner.cloned()).map_or(0, |line| line.items.len())
+    }
+
+    /// Takes the item whose turn it is, among those whose owners `may` have it now.
+    pub(super) fn pop(&mut self, may: impl Fn(&T) -> bool) -> Option<T> {
+        let line = self.lines.values_mut().filter(|line| line.items.first().is_some_and(|item| may(&item.value)));
         let line = line.min_by_key(|line| (line.clock, line.items[0].arrival))?;
         let item = line.items.remove(0);
         self.now = line.clock;

@@ -2,28 +2,39 @@
 
 use std::collections::HashSet;
 use std::error::Error as _;
+use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
-use sd_protocol::limits::BINARY_BYTES_MAX;
-use sd_protocol::{ClientFrame, ErrorBody, ErrorCode, JobId, PreviewOptions, ServerFrame, SessionFrame, UploadChunk};
+use sd_protocol::limits::{BINARY_BYTES_MAX, HELLO_TIMEOUT_MS};
+use sd_protocol::{
+    ClientFrame, ErrorBody, ErrorCode, JobId, PreviewOptions, Secret, ServerFrame, SessionFrame, UploadChunk,
+};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite;
 
 use super::uploading::{Refusal, Taken, Uploading};
 use super::{CloseCode, Outgoing};
-use crate::access::Caller;
+use crate::access::{Caller, Gate};
+use crate::http::guard::SocketCaller;
 use crate::outlet;
 use crate::service::{Service, Tie};
+
+const HELLO_TIMEOUT: Duration = Duration::from_millis(HELLO_TIMEOUT_MS);
 
 /// The reading half and what it remembers of the connection.
 pub(super) struct Inbound {
     service: Service,
-    caller: Caller,
+    gate: Gate,
+    /// `None` until `hello` says who it is.
+    caller: Option<Caller>,
     replies: mpsc::Sender<Outgoing>,
     is_greeted: bool,
+    /// Somebody known has said something: the socket may stay.
+    is_settled: bool,
     next_handle: u32,
     followed: HashSet<JobId>,
     /// Jobs that end with this connection.
@@ -31,71 +42,122 @@ pub(super) struct Inbound {
     uploading: Uploading,
 }
 
-/// The outbound half is gone: nobody hears the answers.
-struct Deaf;
+/// Why reading ends early.
+enum End {
+    /// The outbound half is gone: nobody hears the answers.
+    Deaf,
+    /// The client is told why.
+    Close(CloseCode, &'static str),
+}
 
 impl Inbound {
-    pub(super) fn new(service: Service, replies: mpsc::Sender<Outgoing>) -> Self {
+    pub(super) fn new(
+        service: Service,
+        gate: Gate,
+        SocketCaller(caller): SocketCaller,
+        replies: mpsc::Sender<Outgoing>,
+    ) -> Self {
+        let uploading = Uploading::new(service.arrivals().clone());
         Self {
             service,
-            caller: Caller::anyone(),
+            gate,
+            caller,
             replies,
             is_greeted: false,
+            is_settled: false,
             next_handle: 1,
             followed: HashSet::new(),
             ties: Vec::new(),
-            uploading: Uploading::default(),
+            uploading,
         }
     }
 
     /// Reads until the client goes away or breaks the rules of the framing. Dropping the sender afterwards lets the
     /// outbound half end.
     pub(super) async fn run(mut self, mut stream: SplitStream<WebSocket>) {
-        while let Some(message) = stream.next().await {
-            let heard = match message {
-                Ok(Message::Text(text)) => self.text(&text).await,
-                Ok(Message::Binary(bytes)) => self.binary(&bytes).await,
-                Ok(Message::Ping(_)) => Ok(()),
-                Ok(Message::Pong(_)) => self.send(Outgoing::Alive).await,
-                Ok(Message::Close(_)) => return,
-                Err(error) => {
-                    if is_too_large(&error) {
-                        let close = Outgoing::Close(CloseCode::TooLarge, "a frame is larger than limits allow");
-                        if self.send(close).await.is_ok() {
-                            self.replies.closed().await;
-                        }
-                    }
-                    return;
-                }
+        let greeted_by = Instant::now() + HELLO_TIMEOUT;
+        loop {
+            let message = match self.is_settled {
+                true => stream.next().await,
+                false => match timeout_at(greeted_by, stream.next()).await {
+                    Ok(message) => message,
+                    Err(_) => return self.close(CloseCode::PolicyViolation, "no hello came in time").await,
+                },
             };
-            if heard.is_err() {
-                return;
+            let heard = match message {
+                Some(Ok(Message::Text(text))) => self.text(&text).await,
+                Some(Ok(Message::Binary(bytes))) => self.binary(&bytes).await,
+                Some(Ok(Message::Ping(_))) => Ok(()),
+                Some(Ok(Message::Pong(_))) => self.send(Outgoing::Alive).await,
+                Some(Ok(Message::Close(_))) | None => return,
+                Some(Err(error)) if is_too_large(&error) => {
+                    Err(End::Close(CloseCode::TooLarge, "a frame is larger than limits allow"))
+                }
+                Some(Err(_)) => return,
+            };
+            match heard {
+                Ok(()) => {}
+                Err(End::Deaf) => return,
+                Err(End::Close(code, reason)) => return self.close(code, reason).await,
             }
         }
     }
 
-    async fn text(&mut self, text: &str) -> Result<(), Deaf> {
-        match ClientFrame::from_json(text) {
-            Ok(ClientFrame::Hello { client, .. }) => self.hello(&client).await,
-            Ok(ClientFrame::Submit { tag, job }) => self.submit(tag, job).await,
-            Ok(ClientFrame::Cancel { job }) => match self.service.cancel(&self.caller, job.as_str()).await {
+    /// Has the outbound half say why, after everything that it was asked to send before.
+    async fn close(&self, code: CloseCode, reason: &'static str) {
+        if self.send(Outgoing::Close(code, reason)).await.is_ok() {
+            self.replies.closed().await;
+        }
+    }
+
+    async fn text(&mut self, text: &str) -> Result<(), End> {
+        let frame = match ClientFrame::from_json(text) {
+            Ok(ClientFrame::Hello { client, token, ticket, .. }) => return self.hello(&client, token, ticket).await,
+            Ok(frame) => frame,
+            Err(error) => return self.error(error, None).await,
+        };
+        let Some(caller) = self.caller.clone() else { return self.refuse(frame).await };
+        self.is_settled = true;
+        match frame {
+            // Taken care of above.
+            ClientFrame::Hello { .. } => Ok(()),
+            ClientFrame::Submit { tag, job } => self.submit(&caller, tag, job).await,
+            ClientFrame::Cancel { job } => match self.service.cancel(&caller, job.as_str()).await {
                 Ok(_) => Ok(()),
                 Err(error) => self.error(error, Some(job)).await,
             },
-            Ok(ClientFrame::Attach { job, after, preview }) => self.attach(job, after, preview).await,
-            Ok(ClientFrame::Detach { job }) => {
+            ClientFrame::Attach { job, after, preview } => self.attach(&caller, job, after, preview).await,
+            ClientFrame::Detach { job } => {
                 self.followed.remove(&job);
                 self.send(Outgoing::Unfollow(job)).await
             }
-            Ok(ClientFrame::Upload { tag, bytes }) => match self.uploading.begin(tag, bytes) {
+            ClientFrame::Upload { tag, bytes } => match self.uploading.begin(tag, bytes) {
                 Ok(()) => Ok(()),
                 Err(error) => self.frame(SessionFrame::UploadRejected { tag, error }).await,
             },
-            Err(error) => self.error(error, None).await,
         }
     }
 
-    async fn binary(&mut self, bytes: &[u8]) -> Result<(), Deaf> {
+    /// Answers a frame of somebody who has not said who it is, as the frame would have been answered.
+    async fn refuse(&self, frame: ClientFrame<Value>) -> Result<(), End> {
+        let message = "this worker asks for a token: send \"hello\" with one, or with a ticket, before anything else";
+        let error = ErrorBody::new(ErrorCode::Unauthorized, message);
+        let answer = match frame {
+            ClientFrame::Submit { tag, .. } => SessionFrame::Rejected { tag, error },
+            ClientFrame::Upload { tag, .. } => SessionFrame::UploadRejected { tag, error },
+            ClientFrame::Cancel { job } | ClientFrame::Attach { job, .. } | ClientFrame::Detach { job } => {
+                SessionFrame::Error { error, job: Some(job) }
+            }
+            ClientFrame::Hello { .. } => SessionFrame::Error { error, job: None },
+        };
+        self.frame(answer).await
+    }
+
+    async fn binary(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let Some(caller) = self.caller.clone() else {
+            let message = "this worker asks for a token: send \"hello\" with one before anything else";
+            return self.error(ErrorBody::new(ErrorCode::Unauthorized, message), None).await;
+        };
         if bytes.len() > BINARY_BYTES_MAX {
             let message = format!("a binary frame has at most {BINARY_BYTES_MAX} bytes");
             return self.error(ErrorBody::new(ErrorCode::TooLarge, message), None).await;
@@ -113,7 +175,7 @@ impl Inbound {
             Err(Refusal::Unknown(error)) => return self.error(error, None).await,
             Err(Refusal::Upload(error)) => SessionFrame::UploadRejected { tag, error },
             // Reading pauses meanwhile, so that a client cannot bring pictures faster than they are stored.
-            Ok(Taken::Whole(file)) => match self.service.upload(file).await {
+            Ok(Taken::Whole(file)) => match self.service.upload(&caller, file).await {
                 Ok(upload) => SessionFrame::Uploaded { tag, upload },
                 Err(error) => SessionFrame::UploadRejected { tag, error },
             },
@@ -121,18 +183,32 @@ impl Inbound {
         self.frame(answer).await
     }
 
-    async fn hello(&mut self, client: &str) -> Result<(), Deaf> {
+    async fn hello(&mut self, client: &str, token: Option<Secret>, ticket: Option<Secret>) -> Result<(), End> {
         if std::mem::replace(&mut self.is_greeted, true) {
             let error = ErrorBody::new(ErrorCode::UnexpectedHello, "this connection was greeted already; carry on");
             return self.error(error, None).await;
         }
-        tracing::debug!(client, "hello");
-        self.frame(outlet::welcome(self.service.offer())).await
+        let caller = match (token, ticket) {
+            (Some(token), _) => self.gate.by_token(&token),
+            (None, Some(ticket)) => self.gate.socket_by_ticket(&ticket),
+            // Whoever opened the socket with a token or ticket has said enough.
+            (None, None) => self.caller.take(),
+        };
+        let Some(caller) = caller else {
+            let message = "this worker asks for a token: send one in \"hello\", or a ticket that was not used before";
+            self.error(ErrorBody::new(ErrorCode::Unauthorized, message), None).await?;
+            return Err(End::Close(CloseCode::PolicyViolation, "bad credentials"));
+        };
+        tracing::debug!(client, caller = caller.name(), "hello");
+        let quota = self.service.quota(&caller);
+        self.caller = Some(caller);
+        self.is_settled = true;
+        self.frame(outlet::welcome(self.service.offer(), quota)).await
     }
 
-    async fn submit(&mut self, tag: u32, job: Value) -> Result<(), Deaf> {
+    async fn submit(&mut self, caller: &Caller, tag: u32, job: Value) -> Result<(), End> {
         let submitted = match self.room() {
-            Ok(()) => self.service.submit(&self.caller, job).await,
+            Ok(()) => self.service.submit(caller, job).await,
             Err(error) => Err(error),
         };
         let submitted = match submitted {
@@ -150,10 +226,10 @@ impl Inbound {
         self.send(Outgoing::Follow { greeting, handle, reader }).await
     }
 
-    async fn attach(&mut self, job: JobId, after: u64, preview: PreviewOptions) -> Result<(), Deaf> {
+    async fn attach(&mut self, caller: &Caller, job: JobId, after: u64, preview: PreviewOptions) -> Result<(), End> {
         let found = match self.room() {
             _ if preview.every == 0 => Err(ErrorBody::new(ErrorCode::InvalidRequest, "preview.every is at least 1")),
-            Ok(()) => self.service.find(&self.caller, job.as_str()).await,
+            Ok(()) => self.service.find(caller, job.as_str()).await,
             Err(error) => Err(error),
         };
         let cell = match found {
@@ -188,16 +264,16 @@ impl Inbound {
         handle
     }
 
-    async fn error(&self, error: ErrorBody, job: Option<JobId>) -> Result<(), Deaf> {
+    async fn error(&self, error: ErrorBody, job: Option<JobId>) -> Result<(), End> {
         self.frame(SessionFrame::Error { error, job }).await
     }
 
-    async fn frame(&self, frame: SessionFrame) -> Result<(), Deaf> {
+    async fn frame(&self, frame: SessionFrame) -> Result<(), End> {
         self.send(Outgoing::Frame(Box::new(ServerFrame::Session(frame)))).await
     }
 
-    async fn send(&self, outgoing: Outgoing) -> Result<(), Deaf> {
-        self.replies.send(outgoing).await.map_err(|_| Deaf)
+    async fn send(&self, outgoing: Outgoing) -> Result<(), End> {
+        self.replies.send(outgoing).await.map_err(|_| End::Deaf)
     }
 }
 

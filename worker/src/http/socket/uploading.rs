@@ -5,31 +5,32 @@ use std::collections::{HashMap, VecDeque};
 use sd_protocol::limits::{INPUT_BYTES_MAX, UPLOADS_PER_SOCKET_MAX};
 use sd_protocol::{ErrorBody, ErrorCode, UploadChunk};
 
-use crate::inputs::InputError;
+use crate::inputs::{Arrival, Arrivals, InputError};
 
 /// Refused uploads whose late chunks are still passed over in silence.
 const REFUSED_MAX: usize = 64;
 
 /// The uploads under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Uploading {
+    arrivals: Arrivals,
     growing: HashMap<u32, Growing>,
     refused: VecDeque<u32>,
 }
 
 #[derive(Debug)]
 struct Growing {
-    bytes: Vec<u8>,
+    arrival: Arrival,
     announced: usize,
 }
 
 /// What a chunk leads to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Taken {
     /// More are to come, or it belongs to an upload that was refused.
     Waiting,
     /// The whole file.
-    Whole(Vec<u8>),
+    Whole(Arrival),
 }
 
 /// Why a chunk, or what it belongs to, is refused.
@@ -42,6 +43,11 @@ pub(super) enum Refusal {
 }
 
 impl Uploading {
+    /// None yet; their bytes count among `arrivals`.
+    pub(super) fn new(arrivals: Arrivals) -> Self {
+        Self { arrivals, growing: HashMap::new(), refused: VecDeque::new() }
+    }
+
     /// An upload is announced; one of the same tag that is under way starts over.
     pub(super) fn begin(&mut self, tag: u32, bytes: u64) -> Result<(), ErrorBody> {
         self.growing.remove(&tag);
@@ -54,7 +60,7 @@ impl Uploading {
             ErrorBody::new(ErrorCode::TooManyUploads, message)
         } else {
             // Room is made as bytes arrive: an announcement alone costs nothing.
-            self.growing.insert(tag, Growing { bytes: Vec::new(), announced: bytes as usize });
+            self.growing.insert(tag, Growing { arrival: self.arrivals.begin(), announced: bytes as usize });
             return Ok(());
         };
         self.refuse(tag);
@@ -71,8 +77,12 @@ impl Uploading {
             let message = format!("no upload {tag} is under way; announce it with an \"upload\" frame first");
             return Err(Refusal::Unknown(ErrorBody::new(ErrorCode::UnknownFrame, message)));
         };
-        growing.bytes.extend_from_slice(chunk.payload);
-        let (found, announced) = (growing.bytes.len(), growing.announced);
+        if let Err(error) = growing.arrival.push(chunk.payload) {
+            self.growing.remove(&tag);
+            self.refuse(tag);
+            return Err(Refusal::Upload(error.into()));
+        }
+        let (found, announced) = (growing.arrival.bytes().len(), growing.announced);
         if found > announced || (chunk.last && found < announced) {
             self.growing.remove(&tag);
             self.refuse(tag);
@@ -80,7 +90,7 @@ impl Uploading {
             return Err(Refusal::Upload(ErrorBody::new(ErrorCode::InvalidRequest, message)));
         }
         let whole = if chunk.last { self.growing.remove(&tag) } else { None };
-        Ok(whole.map_or(Taken::Waiting, |whole| Taken::Whole(whole.bytes)))
+        Ok(whole.map_or(Taken::Waiting, |whole| Taken::Whole(whole.arrival)))
     }
 
     fn refuse(&mut self, tag: u32) {

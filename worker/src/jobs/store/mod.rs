@@ -3,12 +3,16 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `schema` | the tables, version by version |
+//! | `shares` | links through which anybody may look at a job |
+//! | `spent` | what the owners of jobs used lately |
 //! | `files` | picture files, and the room that is kept for a full disk |
 //!
 //! The ephemeral store is the same code over SQLite in memory and a temporary folder that leaves with the worker.
 
 mod files;
 mod schema;
+mod shares;
+mod spent;
 
 use std::collections::HashSet;
 use std::fs;

@@ -9,7 +9,7 @@ use super::StoreError;
 use super::files::image_path;
 
 /// What leads from version *n* to *n* + 1. A step that was released is never edited.
-const STEPS: [Step; 2] = [first_tables, owners_sizes_and_departed];
+const STEPS: [Step; 3] = [first_tables, owners_sizes_and_departed, shares];
 
 type Step = fn(&Transaction<'_>, images: &Path) -> Result<(), StoreError>;
 
@@ -85,4 +85,15 @@ fn owners_sizes_and_departed(transaction: &Transaction<'_>, images: &Path) -> Re
         transaction.execute("UPDATE images SET bytes = ?2 WHERE sha256 = ?1", params![sha256, bytes as i64])?;
     }
     Ok(())
+}
+
+/// Jobs can be shared by link.
+fn shares(transaction: &Transaction<'_>, _: &Path) -> Result<(), StoreError> {
+    Ok(transaction.execute_batch(
+        "CREATE TABLE shares (
+             job    TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+             sha256 TEXT NOT NULL,
+             PRIMARY KEY (job, sha256)
+         ) STRICT, WITHOUT ROWID;",
+    )?)
 }

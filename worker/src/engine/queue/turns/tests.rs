@@ -11,7 +11,7 @@ fn check(pushed: &[(&str, i32, u64, &'static str)], expect: &[&str]) {
     }
     assert_eq!(turns.len(), pushed.len());
     assert_eq!(turns.in_order().into_iter().copied().collect::<Vec<_>>(), expect, "as told");
-    assert_eq!(std::iter::from_fn(|| turns.pop()).collect::<Vec<_>>(), expect, "as taken");
+    assert_eq!(std::iter::from_fn(|| turns.pop(|_| true)).collect::<Vec<_>>(), expect, "as taken");
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn nobody_saves_up_turns() {
     for name in ["a1", "a2", "a3", "a4"] {
         turns.push(Some("ann".into()), 0, 1, name);
     }
-    assert_eq!((turns.pop(), turns.pop()), (Some("a1"), Some("a2")));
+    assert_eq!((turns.pop(|_| true), turns.pop(|_| true)), (Some("a1"), Some("a2")));
     for name in ["b1", "b2"] {
         turns.push(Some("bob".into()), 0, 1, name);
     }
@@ -58,5 +58,17 @@ fn nobody_saves_up_turns() {
     let mut rest = turns.drain();
     rest.sort_unstable();
     assert_eq!(rest, ["a3", "a4", "b2"]);
-    assert_eq!(turns.pop(), None);
+    assert_eq!(turns.pop(|_| true), None);
+}
+
+#[test]
+fn whoever_may_not_go_is_passed_over() {
+    let mut turns = Turns::default();
+    for (owner, name) in [("ann", "a1"), ("ann", "a2"), ("bob", "b1")] {
+        turns.push(Some(owner.into()), 0, 1, name);
+    }
+    assert_eq!((turns.len_of(Some(&"ann".into())), turns.len_of(Some(&"bob".into())), turns.len_of(None)), (2, 1, 0));
+    assert_eq!(turns.pop(|name| name.starts_with('b')), Some("b1"));
+    assert_eq!(turns.pop(|name| name.starts_with('b')), None);
+    assert_eq!(turns.pop(|_| true), Some("a1"));
 }
