@@ -91,7 +91,7 @@ enum News {
 
 /// A connection that follows one job.
 enum Connection {
-    Socket(Socket),
+    Socket(Box<Socket>),
     Stream(Events),
 }
 
@@ -159,7 +159,7 @@ impl Viewer {
             Wire::Socket => {
                 let mut socket = Socket::greet_at(&self.address).await?;
                 socket.attach(job, after).await?;
-                Connection::Socket(socket)
+                Connection::Socket(Box::new(socket))
             }
             Wire::Stream => {
                 let headers = after.to_string();

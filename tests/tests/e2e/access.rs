@@ -213,8 +213,8 @@ async fn a_socket_has_four_ways_in() -> Result<()> {
     let (worker, alice) = (&guarded.worker, guarded.alice()?);
     let bearer = format!("Bearer {}", guarded.tokens.token(0));
     let (in_hello, in_address) = (ticket(&alice, "").await?, ticket(&alice, "{}").await?);
-    let with_header = Socket::connect_with(worker, "", &[("authorization", &bearer)]).await?;
-    let with_ticket = Socket::connect_with(worker, &format!("?ticket={in_address}"), &[]).await?;
+    let with_header = Socket::connect_with(worker.address(), "", &[("authorization", &bearer)]).await?;
+    let with_ticket = Socket::connect_with(worker.address(), &format!("?ticket={in_address}"), &[]).await?;
     for (mut socket, token, ticket) in [
         (Socket::connect(worker).await?, Some(guarded.tokens.token(0)), None),
         (Socket::connect(worker).await?, None, Some(in_hello.as_str())),

@@ -63,7 +63,7 @@ async fn a_page_of_another_origin_changes_nothing() -> Result<()> {
         assert_eq!(read.headers().get("access-control-allow-origin"), None, "its answer may be read by {origin}");
     }
     for origin in [own.as_str(), "https://app.example.org"] {
-        Socket::connect_with(&worker, "", &[("origin", origin)]).await?.hello().await?;
+        Socket::connect_with(worker.address(), "", &[("origin", origin)]).await?.hello().await?;
         let missing = api.request(Method::DELETE, "/v1/jobs/a", &[("origin", origin)]).await?;
         expect_error(missing, StatusCode::NOT_FOUND, ErrorCode::JobNotFound).await?;
     }
