@@ -8,6 +8,7 @@ use crate::job::JobId;
 
 /// A token, ticket or share token: text that opens something. It is written in full on the wire and never in logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -31,6 +32,7 @@ impl fmt::Debug for Secret {
 
 /// The body of `POST /v1/tickets`; it may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TicketRequest {
     /// The only job that the ticket opens; every job of its credential where there is none.
@@ -40,6 +42,7 @@ pub struct TicketRequest {
 
 /// A ticket: `?ticket=` of one stream, picture or socket, or the `ticket` of one `hello`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TicketView {
     /// What to send, once.
     pub ticket: Secret,
@@ -49,6 +52,7 @@ pub struct TicketView {
 
 /// A share link: whoever has it may look at one job, follow it and fetch its pictures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShareView {
     /// Path of the job on this worker, from the root, with the token in it.
     pub url: Secret,
@@ -58,6 +62,7 @@ pub struct ShareView {
 
 /// What a credential may use. A bound that is absent is that of the whole worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quota {
     /// Jobs that may wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]

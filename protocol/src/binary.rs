@@ -1,23 +1,8 @@
-//! Binary frames: a 32-byte little-endian header, then the payload.
+//! Binary frames: a 32-byte header, then the payload.
 //!
-//! | offset | type | field |
-//! |---|---|---|
-//! | 0 | u8 × 2 | magic `SD` |
-//! | 2 | u8 | [`PROTOCOL_VERSION`] |
-//! | 3 | u8 | [`FrameKind`] |
-//! | 4 | u32 | handle of the job on this connection |
-//! | 8 | u16, u16 | step, steps |
-//! | 12 | u16, u16 | batch index, batch size |
-//! | 16 | u16, u16 | width, height of the payload, in latent cells |
-//! | 20 | u8 | channels |
-//! | 21 | u8 | [`Element`] |
-//! | 22 | u16 | flags: bit 0 = last frame of its kind |
-//! | 24 | f32, f32 | scale, offset (`value = q·scale + offset` for `u8`) |
+#![doc = include_str!("binary.md")]
 //!
-//! Upload chunks have the same first bytes and are read by [`crate::upload`].
-//!
-//! A preview latent is the predicted clean latent (x0): `[height, width, channels]`, channels last and padded
-//! with zeros to a multiple of four, so that four f16 channels are one `Rgba16Float` texel.
+//! Upload chunks have the same first bytes, zeros behind the tag and the flags, and are read by [`crate::upload`].
 
 use half::f16;
 

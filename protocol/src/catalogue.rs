@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Quota;
+use crate::limits::Limits;
+
 /// A name from a table of the worker, with the label that people know it by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NamedEntry {
     /// The value of the request field.
     pub name: String,
@@ -13,6 +17,7 @@ pub struct NamedEntry {
 
 /// Everything that may be asked for by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Catalogue {
     /// Models; the first is the default.
     pub models: Vec<ModelEntry>,
@@ -36,20 +41,36 @@ impl Catalogue {
     }
 }
 
+/// The body of `GET /v1/models`: what may be asked for by name, and within which bounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ModelsView {
+    /// The names.
+    #[serde(flatten)]
+    pub catalogue: Catalogue,
+    /// The bounds.
+    pub limits: Limits,
+    /// Those of the credential that asks, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+}
+
 /// A sampler, and the spacings of sigmas that it can walk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SchedulerEntry {
     /// The value of the request field.
     pub name: String,
     /// What a person reads in a menu.
     pub label: String,
-    /// Names from [`Catalogue::sigmas`] that go with it.
+    /// Names from `sigmas` of the catalogue that go with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sigmas: Vec<String>,
 }
 
 /// One model of the catalogue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModelEntry {
     /// The value of the request field `model`.
     pub name: String,
@@ -70,6 +91,7 @@ pub struct ModelEntry {
 
 /// What a request that leaves a field out gets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModelDefaults {
     /// px
     pub width: u32,
@@ -79,15 +101,16 @@ pub struct ModelDefaults {
     pub steps: u32,
     /// Guidance scale.
     pub guidance_scale: f32,
-    /// A name from [`Catalogue::schedulers`].
+    /// A name from `schedulers` of the catalogue.
     pub scheduler: String,
-    /// A name from [`Catalogue::sigmas`].
+    /// A name from `sigmas` of the catalogue.
     pub sigmas: String,
 }
 
 /// A linear map from the channels of a clean latent to display RGB (sRGB-encoded, `[0, 1]` after clamping):
 /// `rgb = bias + Σ latent[c] · rows[c]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PreviewBasis {
     /// One RGB row per latent channel.
     pub rows: Vec<[f32; 3]>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What went wrong, for a program to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The bytes are not JSON, or not an object of the expected form.
@@ -70,11 +71,13 @@ pub enum ErrorCode {
     Internal,
     /// A code that this build of the protocol does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// One fault inside a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorDetail {
     /// The field at fault, as the client wrote it (`width`, `preview.mode`).
     pub field: String,
@@ -84,6 +87,7 @@ pub struct ErrorDetail {
 
 /// An error with a way out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{message}")]
 pub struct ErrorBody {
     /// What went wrong, for programs.
@@ -118,6 +122,7 @@ impl ErrorBody {
 
 /// The body of every HTTP error: `{"error": {…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorEnvelope {
     /// The error itself.
     pub error: ErrorBody,

@@ -11,6 +11,7 @@ use crate::job::{ImageView, JobId, JobView, Timings};
 
 /// Something that happened to a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// Waits for the engine. Durable at acceptance, and again when a worker that stopped in the middle of the job takes
@@ -98,6 +99,7 @@ impl Event {
 
 /// An event with the job it belongs to and, if it is durable, its number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventFrame {
     /// Name of the job.
     pub job: JobId,

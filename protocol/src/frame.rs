@@ -14,6 +14,11 @@ use crate::upload::UploadView;
 /// Client → server. `J` is the job of a `submit`: [`JobRequest`] where frames are written, a JSON [`Value`]
 /// where they are read, so that a faulty job is answered under its `tag` and not as a faulty frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "ClientFrame", description = "Client → server.")
+)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientFrame<J = JobRequest> {
     /// First frame of a connection.
@@ -58,7 +63,7 @@ pub enum ClientFrame<J = JobRequest> {
         /// Name of the job.
         job: JobId,
     },
-    /// Announces a picture, whose chunks ([`crate::UploadChunk`]) follow in order; answered by exactly one `uploaded`
+    /// Announces a picture, whose chunks (binary frames of kind 4) follow in order; answered by exactly one `uploaded`
     /// or `upload_rejected` with the same tag.
     Upload {
         /// Chosen by the client, among its uploads under way.
@@ -96,11 +101,12 @@ impl ClientFrame<Value> {
 
 /// Server → client, about the connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SessionFrame {
     /// Answer to `hello`.
     Welcome {
-        /// [`crate::PROTOCOL_VERSION`]
+        /// Version of the protocol: 1.
         protocol: u8,
         /// Name and version of the worker.
         server: String,
@@ -167,6 +173,7 @@ pub enum SessionFrame {
 
 /// Server → client.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum ServerFrame {
     /// About the connection.

@@ -13,6 +13,7 @@
 //! | [`upload`] | pictures that clients bring: the chunks that carry one, and what the worker says of it |
 //! | [`catalogue`] | models, schedulers, sigma spacings and preview bases, as data |
 //! | [`error`] | `ErrorBody`: a code, a sentence, details |
+//! | `schema` | the feature of that name: JSON Schema of every type, AsyncAPI, TypeScript |
 //! | [`limits`] | every bound, as a constant and as the `limits` object of `welcome` |
 //!
 //! # Invariants
@@ -29,11 +30,13 @@ pub mod event;
 pub mod frame;
 pub mod job;
 pub mod limits;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod upload;
 
 pub use access::{Quota, Secret, ShareView, TicketRequest, TicketView};
 pub use binary::{Element, FrameHeader, FrameKind, PreviewFrame};
-pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, NamedEntry, PreviewBasis, SchedulerEntry};
+pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, ModelsView, NamedEntry, PreviewBasis, SchedulerEntry};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};
 pub use event::{Event, EventFrame};
 pub use frame::{ClientFrame, ServerFrame, SessionFrame};

@@ -104,30 +104,31 @@ pub const UPLOAD_TIMEOUT_MS: u64 = 600_000;
 
 /// The bounds that a client needs in order to offer only what will be accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
-    /// [`TEXT_BYTES_MAX`]
+    /// Largest text frame and largest JSON body, in bytes.
     pub text_bytes_max: usize,
-    /// [`BINARY_BYTES_MAX`]
+    /// Largest binary frame from a client, in bytes.
     pub binary_bytes_max: usize,
-    /// [`QUEUE_JOBS_MAX`] or what the operator set.
+    /// Jobs that may wait for the engine before a submit is answered with `queue_full`.
     pub queue_jobs_max: usize,
-    /// [`JOBS_PER_SOCKET_MAX`]
+    /// Jobs that one socket may follow at the same time.
     pub jobs_per_socket_max: usize,
-    /// [`PROMPT_BYTES_MAX`]
+    /// Longest prompt or negative prompt, in bytes of UTF-8.
     pub prompt_bytes_max: usize,
-    /// [`SIDE_PX_MIN`]
+    /// Smallest width or height, in px.
     pub side_px_min: u32,
-    /// [`SIDE_PX_MAX`]
+    /// Largest width or height, in px.
     pub side_px_max: u32,
-    /// [`SIDE_PX_MULTIPLE`]
+    /// Width and height are multiples of this many px.
     pub side_px_multiple: u32,
-    /// [`JOB_PIXELS_MAX`]
+    /// Most pixels of a job: width × height × batch size.
     pub job_pixels_max: u64,
-    /// [`STEPS_MAX`]
+    /// Most denoising steps.
     pub steps_max: u32,
-    /// [`GUIDANCE_SCALE_MAX`]
+    /// Largest guidance scale; 1 means no guidance.
     pub guidance_scale_max: f32,
-    /// [`BATCH_SIZE_MAX`]
+    /// Most images of one job.
     pub batch_size_max: u32,
 }
 

@@ -17,6 +17,7 @@ pub const CHUNK_BYTES_MAX: usize = BINARY_BYTES_MAX - HEADER_BYTES;
 
 /// What the worker says about an upload: the body of `POST /v1/uploads`, and in `uploaded`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UploadView {
     /// SHA-256 of the file, in lower-case hexadecimal digits: what `image` and `mask` of a job name.
     pub id: String,

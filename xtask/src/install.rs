@@ -1,5 +1,6 @@
-//! What cargo does not install: Debian packages and Python environments, each once.
+//! What cargo does not install: Debian packages, Python and Node environments, each once.
 
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -68,4 +69,62 @@ pub(crate) fn python_environment(shell: &Shell, folder: &Path, requirements: &Pa
     cmd!(shell, "{python} -m pip install --quiet --disable-pip-version-check --requirement {requirements}").run()?;
     fs::write(installed, wanted)?;
     Ok(python)
+}
+
+/// Makes sure that `folder` holds the packages from npm that `package-lock.json` in `source` lists.
+///
+/// # Errors
+/// What could not be installed.
+pub(crate) fn node_environment(shell: &Shell, folder: &Path, source: &Path) -> anyhow::Result<()> {
+    let files = ["package.json", "package-lock.json"];
+    let installed = folder.join("node_modules/.package-lock.json");
+    let is_same = |name: &&str| fs::read(folder.join(name)).ok() == fs::read(source.join(name)).ok();
+    if installed.exists() && files.iter().all(is_same) {
+        return Ok(());
+    }
+    if !has(shell, "node") || !has(shell, "npm") {
+        debian_packages(shell, &["nodejs", "npm"])?;
+    }
+    fs::create_dir_all(folder)?;
+    for name in files {
+        fs::copy(source.join(name), folder.join(name))?;
+    }
+    Ok(cmd!(shell, "npm ci --prefix {folder} --no-audit --no-fund --loglevel=error").run()?)
+}
+
+/// Makes sure that `folder` holds `bin/python`, a Python 2.7, and what `requirements` lists for it, which it finds with
+/// `PYTHONUSERBASE` set to `folder`.
+///
+/// # Errors
+/// That there is no such Python, which Debian no longer has, or what could not be installed.
+pub(crate) fn python2_environment(shell: &Shell, folder: &Path, requirements: &Path) -> anyhow::Result<()> {
+    let wanted = fs::read_to_string(requirements)?;
+    let installed = folder.join("installed.txt");
+    if installed.exists() && fs::read_to_string(&installed)? == wanted {
+        return Ok(());
+    }
+    let python = python2(shell).context("there is no Python 2.7 on the PATH or in pyenv")?;
+    cmd!(shell, "{python} -m pip install --quiet --disable-pip-version-check --no-warn-script-location --user")
+        .arg("--requirement")
+        .arg(requirements)
+        .env("PYTHONUSERBASE", folder)
+        .run()?;
+    let link = folder.join("bin/python");
+    if !link.exists() {
+        symlink(python, link)?;
+    }
+    Ok(fs::write(installed, wanted)?)
+}
+
+/// A Python 2.7, by its whole path.
+fn python2(shell: &Shell) -> Option<PathBuf> {
+    let pyenv = cmd!(shell, "pyenv root").quiet().ignore_stderr().read().unwrap_or_default();
+    let versions = fs::read_dir(Path::new(&pyenv).join("versions")).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin/python2.7")).collect();
+    found.extend(
+        cmd!(shell, "sh -c").arg("command -v python2.7").quiet().ignore_stderr().read().ok().map(PathBuf::from),
+    );
+    found
+        .into_iter()
+        .find(|python| cmd!(shell, "{python} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok())
 }

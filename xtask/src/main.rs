@@ -5,7 +5,7 @@
 //! | [`web`] | `cargo xtask web`: the browser client, built, bound to JavaScript and compressed |
 //! | [`serve`] | `cargo xtask serve`: the client, the worker around it, and the worker running |
 //! | [`mod@test`] | `cargo xtask test`: every check of the repository |
-//! | [`golden`] | `cargo xtask golden`: the reference numbers, made anew with diffusers |
+//! | [`golden`] | `cargo xtask golden`: what the tests compare with, made anew |
 //! | [`peers`] | `cargo xtask peers`: the same jobs on the worker and on another program |
 //! | [`soak`] | `cargo xtask soak`: minutes of many viewers, some of them unruly |
 //! | [`toolchain`] | a compiler for `wasm32-unknown-unknown`, however this machine can have one |
@@ -46,8 +46,8 @@ enum Command {
     Test(test::TestArgs),
     /// Builds the browser client into web-client/dist.
     Web,
-    /// Makes the reference numbers under tests/goldens anew with diffusers.
-    Golden,
+    /// Makes what the tests compare with anew.
+    Golden(golden::GoldenArgs),
     /// Compares pictures with those of another program.
     Peers(peers::PeersArgs),
     /// Lets 128 viewers, some of them unruly, watch jobs for minutes, and prints what became of them.
@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&shell, &args),
         Command::Test(args) => test::run(&shell, &args),
         Command::Web => web::run(&shell),
-        Command::Golden => golden::run(&shell),
+        Command::Golden(args) => golden::run(&shell, &args),
         Command::Peers(args) => peers::run(&shell, &args),
         Command::Soak(args) => soak::run(&shell, &args),
     }

@@ -57,7 +57,7 @@ pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
             Ok(doc.env("RUSTDOCFLAGS", "--deny warnings").run()?)
         })?;
     }
-    let skips = stages.run("a browser and Python clients to test with", || Ok(skips(shell)))?;
+    let skips = stages.run("a browser and other clients to test with", || Ok(skips(shell)))?;
     for Skip { module, reason } in &skips {
         stages.remark(format!("SKIPPED: the {module} tests, because {reason}"));
     }
@@ -83,9 +83,17 @@ fn skips(shell: &Shell) -> Vec<Skip> {
     if !present && let Err(error) = install::debian_packages(shell, &["chromium", "chromium-driver"]) {
         skips.push(Skip { module: "browser", reason: format!("there is no chromium with chromedriver: {error:#}") });
     }
-    let requirements = workspace::root().join("tests/peers/requirements.txt");
-    if let Err(error) = install::python_environment(shell, &workspace::target().join("python/peers"), &requirements) {
+    let (peers, target) = (workspace::root().join("tests/peers"), workspace::target());
+    let requirements = peers.join("requirements.txt");
+    if let Err(error) = install::python_environment(shell, &target.join("python/peers"), &requirements) {
         skips.push(Skip { module: "peers", reason: format!("the Python clients cannot be installed: {error:#}") });
+    }
+    if let Err(error) = install::node_environment(shell, &target.join("node/peers"), &peers) {
+        skips.push(Skip { module: "peers", reason: format!("the clients from npm cannot be installed: {error:#}") });
+    }
+    let requirements = peers.join("autobahn/requirements.txt");
+    if let Err(error) = install::python2_environment(shell, &target.join("python/autobahn"), &requirements) {
+        skips.push(Skip { module: "autobahn", reason: format!("its fuzzing client cannot be installed: {error:#}") });
     }
     skips
 }
@@ -109,6 +117,11 @@ fn tests(shell: &Shell, skips: &[Skip], names: &[String]) -> anyhow::Result<()> 
         runner = runner.arg("--skip").arg(format!("{module}::"));
     }
     let worker = workspace::target().join("debug").join(format!("sd-worker{}", env::consts::EXE_SUFFIX));
-    let peers = workspace::target().join("python/peers/bin/python");
-    runner.env("SD_WORKER_BIN", worker).env("SD_PEERS_PYTHON", peers).run().context("a test failed")
+    runner
+        .env("SD_WORKER_BIN", worker)
+        .env("SD_PEERS_PYTHON", workspace::target().join("python/peers/bin/python"))
+        .env("SD_PEERS_AUTOBAHN", workspace::target().join("python/autobahn"))
+        .env("SD_PEERS_NODE", workspace::target().join("node/peers"))
+        .run()
+        .context("a test failed")
 }

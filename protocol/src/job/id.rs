@@ -8,6 +8,7 @@ use crate::limits::JOB_ID_CHARS_MAX;
 
 /// Name of a job: 1 to 64 characters of `[A-Za-z0-9_-]`, safe in a URL path and a file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$")))]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(String);
 

@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "schema")]
+use crate::limits::{INPAINT_PADDING_PX_MAX, LORA_WEIGHT_MAX, SIDE_PX_MAX};
+
 /// What previews a submitter wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PreviewMode {
     /// The predicted clean latent, decoded by the client.
@@ -14,6 +18,7 @@ pub enum PreviewMode {
 
 /// How the numbers of a preview latent are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PreviewDtype {
     /// IEEE half precision, as computed.
@@ -24,11 +29,13 @@ pub enum PreviewDtype {
 
 /// The `preview` field of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PreviewOptions {
     /// What is sent.
     pub mode: PreviewMode,
     /// A preview after every so many steps; the last step always has one.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub every: u32,
     /// How it is written.
     pub dtype: PreviewDtype,
@@ -42,6 +49,7 @@ impl Default for PreviewOptions {
 
 /// Whose stream of noise a seed names. Both are computed by the worker, so that a seed means the same everywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Rng {
     /// Torch's CPU generator (Mersenne Twister).
@@ -53,6 +61,7 @@ pub enum Rng {
 
 /// How an image is brought to another shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResizeMode {
     /// All of it is kept and the bars are filled.
@@ -66,6 +75,7 @@ pub enum ResizeMode {
 
 /// Which part of the picture the network sees while it inpaints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InpaintArea {
     /// The whole picture.
@@ -77,6 +87,7 @@ pub enum InpaintArea {
 
 /// What lies under the mask before the first step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InpaintFill {
     /// What the image shows there.
@@ -90,11 +101,13 @@ pub enum InpaintFill {
 
 /// The `inpaint` field of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct InpaintRequest {
     /// What the network sees.
     pub area: InpaintArea,
-    /// px around the masked part, for [`InpaintArea::Masked`].
+    /// px around the masked part, where the area is `masked`.
+    #[cfg_attr(feature = "schema", schemars(range(max = INPAINT_PADDING_PX_MAX)))]
     pub padding: u32,
     /// What lies under the mask.
     pub fill: InpaintFill,
@@ -108,26 +121,33 @@ impl Default for InpaintRequest {
 
 /// The `outpaint` field of a request: px that the picture grows on each side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct OutpaintRequest {
     /// px
+    #[cfg_attr(feature = "schema", schemars(range(max = SIDE_PX_MAX)))]
     pub left: u32,
     /// px
+    #[cfg_attr(feature = "schema", schemars(range(max = SIDE_PX_MAX)))]
     pub top: u32,
     /// px
+    #[cfg_attr(feature = "schema", schemars(range(max = SIDE_PX_MAX)))]
     pub right: u32,
     /// px
+    #[cfg_attr(feature = "schema", schemars(range(max = SIDE_PX_MAX)))]
     pub bottom: u32,
 }
 
 /// One of the `loras` of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoraRequest {
     /// A name from the catalogue.
     pub name: String,
     /// How much of it; 1 is as it was trained, negative pushes away.
     #[serde(default = "LoraRequest::full_weight")]
+    #[cfg_attr(feature = "schema", schemars(range(min = -LORA_WEIGHT_MAX, max = LORA_WEIGHT_MAX)))]
     pub weight: f32,
 }
 
@@ -139,12 +159,14 @@ impl LoraRequest {
 
 /// The `refiner` field of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefinerRequest {
     /// A name from the catalogue, of a model with the same latent space.
     pub model: String,
     /// Fraction of the walk after which it takes over, in `(0, 1)`.
     #[serde(default = "RefinerRequest::switch_at_default")]
+    #[cfg_attr(feature = "schema", schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1)))]
     pub switch_at: f64,
 }
 
@@ -156,6 +178,7 @@ impl RefinerRequest {
 
 /// Which older jobs of its lane a job ends when it is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Supersede {
     /// None.
@@ -169,6 +192,7 @@ pub enum Supersede {
 
 /// What becomes of a job when the WebSocket that submitted it goes away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisconnect {
     /// It goes on, and waits for whoever asks for it.

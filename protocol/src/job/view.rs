@@ -8,6 +8,7 @@ use crate::error::ErrorBody;
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Accepted and stored; waits for the engine.
@@ -49,6 +50,7 @@ impl JobState {
 
 /// A finished picture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImageView {
     /// Index in the batch.
     pub index: u32,
@@ -66,6 +68,7 @@ pub struct ImageView {
 
 /// Where the time of a job went, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Timings {
     /// From acceptance to the engine.
@@ -84,6 +87,7 @@ pub struct Timings {
 
 /// Everything the worker says about a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobView {
     /// Name of the job.
     pub id: JobId,
@@ -125,6 +129,7 @@ pub struct JobView {
 
 /// A page of `GET /v1/jobs`, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobList {
     /// The jobs of this page.
     pub jobs: Vec<JobView>,

@@ -14,15 +14,21 @@
 //! | [`crash`] | a worker that is killed at any moment loses nothing that it acknowledged |
 //! | [`operations`] | what an operator sees: metrics, readiness, the log, a full disk |
 //! | [`soak`] | many viewers, some of them unruly |
-//! | [`peers`] | clients from PyPI that share no code with us read the same log |
+//! | [`framing`] | the framing of WebSockets, frame by frame over a plain socket |
+//! | [`autobahn`] | the same by the fuzzing client of the Autobahn test suite |
+//! | [`documents`] | a worker describes itself |
+//! | [`peers`] | clients from PyPI and npm that share no code with us |
 //! | [`browser`] | a person at the page |
 //! | [`tidy`] | the rules that keep the tree readable |
 
 mod access;
+mod autobahn;
 mod bad_input;
 mod browser;
 mod crash;
 mod determinism;
+mod documents;
+mod framing;
 mod http;
 mod lanes;
 mod operations;

@@ -7,6 +7,10 @@ use web_sys::HtmlCanvasElement;
 use super::canvas::{self, Backend, Surface};
 use super::errors;
 
+/// The types of frames, jobs and errors are exported beside the class; their file lies beside the module.
+#[wasm_bindgen(typescript_custom_section)]
+const PROTOCOL_TYPES: &str = "export type * from \"./protocol.js\";";
+
 /// A canvas that shows the binary preview frames of a job.
 ///
 /// ```js

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use sd_protocol::limits::TICKET_LIFETIME_MS;
 use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, Secret, ShareView, TicketRequest, TicketView};
 
 use super::App;
 use super::error::ApiError;
+use super::extract::Path;
 use crate::access::{Caller, TicketError};
 
 /// What opens something is never kept by a cache.

@@ -18,6 +18,10 @@ struct Client;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
     img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The header of whatever a browser shows.
+pub(super) const PROTECTION: [(header::HeaderName, &str); 1] =
+    [(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)];
+
 /// Any path that is no route: a file of the client, or 404.
 pub async fn serve(request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -43,9 +47,8 @@ pub async fn serve(request: Request) -> Response {
         (header::ETAG, etag),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
         (header::VARY, "accept-encoding".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY.to_owned()),
     ];
-    let mut response = (headers, file.bytes).into_response();
+    let mut response = (PROTECTION, headers, file.bytes).into_response();
     if file.is_brotli {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
     }

@@ -38,7 +38,8 @@ impl From<ErrorBody> for ApiError {
     }
 }
 
-fn status(code: ErrorCode) -> StatusCode {
+/// The status that comes with a code.
+pub(super) fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::MalformedJson
         | ErrorCode::InvalidRequest
@@ -70,6 +71,11 @@ fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
+/// Whether the same request may succeed later, so that the answer says when to try again.
+pub(super) fn is_temporary(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self { error, status } = self;
@@ -78,7 +84,7 @@ impl IntoResponse for ApiError {
         let retry_after_ms = error.retry_after_ms.or(default_ms);
         let mut response = (status, Json(ErrorEnvelope { error })).into_response();
         if let Some(retry_after_ms) = retry_after_ms
-            && matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+            && is_temporary(status)
         {
             response.headers_mut().insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1).into());
         }

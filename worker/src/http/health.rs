@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use sd_protocol::{Catalogue, Limits, Quota};
+use schemars::JsonSchema;
+use sd_protocol::ModelsView;
 use serde::Serialize;
 
 use super::App;
@@ -12,9 +13,10 @@ use super::error::ApiError;
 use crate::access::Caller;
 use crate::{metrics, outlet};
 
-/// `{"status": "…"}`
-#[derive(Debug, Serialize)]
+/// What `/health` and `/ready` say when all is well.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Status {
+    /// One word.
     status: &'static str,
 }
 
@@ -34,19 +36,9 @@ pub async fn metrics(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], app.service.metrics_text()).into_response()
 }
 
-/// The body of `GET /v1/models`.
-#[derive(Debug, Serialize)]
-pub struct Models {
-    #[serde(flatten)]
-    catalogue: Catalogue,
-    limits: Limits,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quota: Option<Quota>,
-}
-
 /// `GET /v1/models`: what may be asked for by name, and within which bounds.
-pub async fn models(State(app): State<App>, caller: Caller) -> Json<Models> {
+pub async fn models(State(app): State<App>, caller: Caller) -> Json<ModelsView> {
     let offer = app.service.offer();
     let (catalogue, limits) = (outlet::catalogue(offer), offer.limits.clone());
-    Json(Models { catalogue, limits, quota: app.service.quota(&caller) })
+    Json(ModelsView { catalogue, limits, quota: app.service.quota(&caller) })
 }

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
+use schemars::JsonSchema;
 use sd_protocol::limits::{IDEMPOTENCY_KEY_BYTES_MAX, LIST_JOBS_MAX, TEXT_BYTES_MAX};
 use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobId, JobList, JobState, JobView};
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use tower_http::services::ServeFile;
 
 use super::App;
 use super::error::ApiError;
+use super::extract::Path;
 use crate::access::Caller;
 
 /// Jobs on a page that names no `limit`.
@@ -80,11 +82,15 @@ pub async fn submit(
 }
 
 /// The query of `GET /v1/jobs`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
+    /// Only jobs that stand so.
     state: Option<JobState>,
+    /// Jobs on the page at most; 50 unless told otherwise.
+    #[schemars(range(min = 1, max = LIST_JOBS_MAX))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 

@@ -12,19 +12,26 @@
 //! | [`guard`] | who asks: what a request shows → a caller |
 //! | [`site`] | which pages may use the worker: `Host` and `Origin` |
 //! | [`serve`] | connections and their bounds |
+//! | [`documents`] | `/openapi.json`, `/asyncapi.json`, `/docs` |
+//! | [`routes`] | the table of all routes, which the router and the documents are made of |
+//! | [`extract`] | parts of a path; what is wrong with them is told as everything else is |
 //! | [`error`] | error codes → status codes, the only place |
 //!
 //! # Invariants
+//! * A route exists with its description, or not at all.
 //! * Every answer that is no success is the error object of the protocol.
 //! * The time limit is on answers, never on a stream that has begun.
 //! * Handlers hold no lock and touch no disk; `service` does both off the async threads.
 
 pub mod access;
 pub mod assets;
+pub mod documents;
 pub mod error;
+pub mod extract;
 pub mod guard;
 pub mod health;
 pub mod jobs;
+pub mod routes;
 pub mod serve;
 pub mod site;
 pub mod socket;
@@ -34,13 +41,11 @@ pub mod uploads;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use sd_protocol::limits::TEXT_BYTES_MAX;
+use axum::{Extension, Router};
 use sd_protocol::{ErrorBody, ErrorCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +55,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::{DefaultMakeSpan, DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
+use self::documents::Documents;
 use self::error::ApiError;
 use crate::access::Gate;
 use crate::service::Service;
@@ -84,21 +90,15 @@ pub fn router(app: App, site: Site) -> Router {
     let header = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let site = Arc::new(site);
 
-    let routes = Router::new()
-        .merge(guarded().route_layer(middleware::from_fn_with_state(app.clone(), guard::token)))
-        .merge(viewable().route_layer(middleware::from_fn_with_state(app.clone(), guard::viewer)))
-        .merge(upgradable().route_layer(middleware::from_fn_with_state(app.clone(), guard::socket)))
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
-        .fallback(assets::serve)
-        .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
-        .layer(middleware::from_fn(limit_time))
-        // Outside both limits: it brings more and takes longer, and has limits of its own.
-        .merge(unhurried().route_layer(middleware::from_fn_with_state(app.clone(), guard::token)))
+    let table = routes::table();
+    let documents = Arc::new(Documents::of(table.operations()));
+    let routes = table
+        .into_router(&app)
         .method_not_allowed_fallback(async || {
             ApiError::new(ErrorCode::MethodNotAllowed, "this route exists, but not with this method")
         })
         .with_state(app)
+        .layer(Extension(documents))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))
         .layer(middleware::from_fn_with_state(Arc::clone(&site), site::check));
     let routes = if site.origins().is_empty() { routes } else { routes.layer(cors(&site)) };
@@ -108,35 +108,6 @@ pub fn router(app: App, site: Site) -> Router {
         .layer(header(HeaderName::from_static("cross-origin-resource-policy"), embedding))
         .layer(trace)
         .layer(middleware::from_fn(guard::hide_secrets))
-}
-
-/// Whatever needs a token where there are any.
-fn guarded() -> Router<App> {
-    Router::new()
-        .route("/v1/jobs", post(jobs::submit).get(jobs::list))
-        .route("/v1/jobs/{id}", delete(jobs::forget))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/jobs/{id}/share", post(access::share).delete(access::unshare))
-        .route("/v1/models", get(health::models))
-        .route("/metrics", get(health::metrics))
-        .route("/v1/tickets", post(access::ticket))
-}
-
-/// Whatever a ticket or a share link opens, too.
-fn viewable() -> Router<App> {
-    Router::new()
-        .route("/v1/jobs/{id}", get(jobs::view))
-        .route("/v1/jobs/{id}/stream", get(stream::stream))
-        .route("/v1/jobs/{id}/images/{index}", get(jobs::image))
-}
-
-/// The socket, whose client may say later who it is.
-fn upgradable() -> Router<App> {
-    Router::new().route("/v1/ws", get(socket::upgrade))
-}
-
-fn unhurried() -> Router<App> {
-    Router::new().route("/v1/uploads", post(uploads::upload))
 }
 
 /// Lets pages of the listed origins read answers.

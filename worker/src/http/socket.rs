@@ -10,15 +10,17 @@ mod uploading;
 
 use std::sync::Arc;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use sd_protocol::limits::{BINARY_BYTES_MAX, SOCKET_REPLIES_MAX, TEXT_BYTES_MAX};
-use sd_protocol::{JobId, SUBPROTOCOL, ServerFrame};
+use sd_protocol::{ErrorCode, JobId, SUBPROTOCOL, ServerFrame};
 use tokio::sync::mpsc;
 
 use super::App;
+use super::error::ApiError;
 use super::guard::SocketCaller;
 use super::serve::Place;
 use crate::jobs::JobReader;
@@ -27,6 +29,8 @@ use crate::jobs::JobReader;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CloseCode {
     GoingAway = 1001,
+    ProtocolError = 1002,
+    InvalidText = 1007,
     /// Bad credentials, or none in time.
     PolicyViolation = 1008,
     TooLarge = 1009,
@@ -49,22 +53,30 @@ enum Outgoing {
 }
 
 /// `GET /v1/ws`
+///
+/// # Errors
+/// `invalid_request` for a request that does not ask for a WebSocket.
 pub async fn upgrade(
     State(app): State<App>,
     Extension(caller): Extension<SocketCaller>,
     Extension(place): Extension<Place>,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(|rejection| {
+        let message = format!("this route speaks WebSocket only: {}", rejection.body_text());
+        ApiError::new(ErrorCode::InvalidRequest, message)
+    })?;
     // Held by the connection until it is over, so that a stopping worker waits for its last words.
     let token = app.sockets.token();
-    upgrade
+    let response = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(TEXT_BYTES_MAX)
         .max_frame_size(TEXT_BYTES_MAX.max(BINARY_BYTES_MAX))
         .on_upgrade(move |socket| async move {
             converse(app, caller, socket).await;
             drop((token, place));
-        })
+        });
+    Ok(response)
 }
 
 async fn converse(app: App, caller: SocketCaller, socket: WebSocket) {

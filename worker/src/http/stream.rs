@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
+use schemars::JsonSchema;
 use sd_protocol::limits::SSE_KEEP_ALIVE_MS;
 use sd_protocol::{ErrorBody, ErrorDetail, PreviewMode, PreviewOptions};
 use serde::Deserialize;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::error::ApiError;
+use super::extract::Path;
 use crate::access::Caller;
 use crate::jobs::{JobReader, News};
 use crate::metrics::{Metrics, ViewerGuard, Wire};
@@ -33,11 +35,26 @@ const RETRY: Duration = Duration::from_secs(1);
 const HANDLE: u32 = 0;
 
 /// The query of the stream.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamQuery {
+    /// The `seq` of the last event that the reader has.
     after: Option<u64>,
+    /// What previews it wants; those of the request unless told otherwise.
     preview: Option<PreviewMode>,
+}
+
+/// One event of a stream.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code, reason = "events are written field by field; this says what they look like")]
+pub struct ServerSentEvent {
+    /// `preview`, or the `type` of the frame in `data`.
+    event: String,
+    /// Number of the event in the job's log; durable events alone have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// An `EventFrame` as JSON; of a `preview` a binary frame in base64.
+    data: String,
 }
 
 /// `GET /v1/jobs/{id}/stream?after=&preview=`

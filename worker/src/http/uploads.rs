@@ -7,10 +7,12 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
+use schemars::JsonSchema;
 use sd_protocol::ErrorCode;
 use sd_protocol::limits::{INPUT_BYTES_MAX, UPLOAD_IDLE_MS, UPLOAD_TIMEOUT_MS};
 
 use super::App;
+use super::documents::Bytes;
 use super::error::ApiError;
 use crate::access::Caller;
 use crate::inputs::{Arrival, InputError};
@@ -19,6 +21,14 @@ use crate::inputs::{Arrival, InputError};
 const FORM_BYTES: usize = 64 << 10;
 const IDLE: Duration = Duration::from_millis(UPLOAD_IDLE_MS);
 const WHOLE: Duration = Duration::from_millis(UPLOAD_TIMEOUT_MS);
+
+/// A form that brings a picture.
+#[derive(Debug, JsonSchema)]
+pub struct UploadForm {
+    /// The file; its part may have any name.
+    #[allow(dead_code, reason = "the form is read part by part; this says what it looks like")]
+    file: Bytes,
+}
 
 /// `POST /v1/uploads`: 201 with the id of the picture. A form brings it in its first part that has a file name.
 pub async fn upload(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, ApiError> {

@@ -89,11 +89,13 @@ impl Inbound {
                 Some(Ok(Message::Binary(bytes))) => self.binary(&bytes).await,
                 Some(Ok(Message::Ping(_))) => Ok(()),
                 Some(Ok(Message::Pong(_))) => self.send(Outgoing::Alive).await,
-                Some(Ok(Message::Close(_))) | None => return,
-                Some(Err(error)) if is_too_large(&error) => {
-                    Err(End::Close(CloseCode::TooLarge, "a frame is larger than limits allow"))
-                }
-                Some(Err(_)) => return,
+                // The next read answers it, and is the last one.
+                Some(Ok(Message::Close(_))) => Ok(()),
+                Some(Err(error)) => match reason_to_close(&error) {
+                    Some((code, reason)) => Err(End::Close(code, reason)),
+                    None => return,
+                },
+                None => return,
             };
             match heard {
                 Ok(()) => {}
@@ -277,8 +279,14 @@ impl Inbound {
     }
 }
 
-/// Whether a client announced or sent more than the limits allow.
-fn is_too_large(error: &axum::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<tungstenite::Error>());
-    matches!(cause, Some(tungstenite::Error::Capacity(_)))
+/// What a client is told that broke a rule of the framing; a connection that broke by itself is told nothing.
+fn reason_to_close(error: &axum::Error) -> Option<(CloseCode, &'static str)> {
+    use tungstenite::error::ProtocolError;
+    match error.source().and_then(|cause| cause.downcast_ref::<tungstenite::Error>())? {
+        tungstenite::Error::Capacity(_) => Some((CloseCode::TooLarge, "a frame is larger than limits allow")),
+        tungstenite::Error::Utf8(_) => Some((CloseCode::InvalidText, "a text frame is UTF-8")),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some((CloseCode::ProtocolError, "RFC 6455 forbids such a frame")),
+        _ => None,
+    }
 }

@@ -1,0 +1,389 @@
+//! Every route, with what it takes and what it answers: the router and the documents are made of this table.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode, header};
+use axum::middleware;
+use axum::routing::{MethodFilter, on};
+use sd_protocol::limits::TEXT_BYTES_MAX;
+use sd_protocol::{
+    ErrorCode, JobId, JobList, JobRequest, JobView, ModelsView, ShareView, TicketRequest, TicketView, UploadView,
+};
+
+use super::documents::{self, Answer, Bytes, Door, Operation};
+use super::{App, access, assets, guard, health, jobs, limit_time, socket, stream, uploads};
+use crate::metrics;
+
+const JOBS: &str = "Jobs";
+const UPLOADS: &str = "Uploads";
+const ACCESS: &str = "Access";
+const WORKER: &str = "Worker";
+const DOCUMENTS: &str = "Documents";
+
+const JOB: &str = "Name of the job.";
+
+/// The table.
+pub fn table() -> Routes {
+    documents(worker(access(uploads(jobs(Routes::default())))))
+}
+
+fn jobs(routes: Routes) -> Routes {
+    use ErrorCode::*;
+    routes
+        .route(
+            Method::POST,
+            "/v1/jobs",
+            jobs::submit,
+            Operation::new(JOBS, "submitJob", "Asks for a picture.")
+                .about(
+                    "A request with an `id` may be repeated: the same body finds the first job again. All faults of a \
+                     request are named at once.",
+                )
+                .header::<Option<String>>("Idempotency-Key", "Stands for an `id`; has 1 to 255 bytes.")
+                .json::<JobRequest>()
+                .answers(
+                    Answer::json::<JobView>(StatusCode::ACCEPTED, "The job, stored and queued.")
+                        .header(header::LOCATION, "Path of the job."),
+                )
+                .fails(&[MalformedJson, InvalidRequest, IdConflict, TooLarge, QueueFull, UploadsFull, QuotaExceeded])
+                .fails(&[ShuttingDown, StorageFull, StorageFailed]),
+        )
+        .route(
+            Method::GET,
+            "/v1/jobs",
+            jobs::list,
+            Operation::new(JOBS, "listJobs", "Lists jobs, the newest first.")
+                .query::<jobs::ListQuery>()
+                .answers(Answer::json::<JobList>(StatusCode::OK, "A page of jobs."))
+                .fails(&[InvalidRequest, StorageFailed]),
+        )
+        .behind(
+            Door::Viewer,
+            Method::GET,
+            "/v1/jobs/{id}",
+            jobs::view,
+            Operation::new(JOBS, "getJob", "Tells how a job stands.")
+                .path::<JobId>("id", JOB)
+                .answers(Answer::json::<JobView>(StatusCode::OK, "The job."))
+                .fails(&[JobNotFound, JobExpired, StorageFailed]),
+        )
+        .route(
+            Method::DELETE,
+            "/v1/jobs/{id}",
+            jobs::forget,
+            Operation::new(JOBS, "forgetJob", "Forgets an ended job and its pictures.")
+                .path::<JobId>("id", JOB)
+                .answers(Answer::empty(StatusCode::NO_CONTENT, "It is forgotten."))
+                .fails(&[JobNotFound, JobExpired, IdConflict, StorageFailed]),
+        )
+        .route(
+            Method::POST,
+            "/v1/jobs/{id}/cancel",
+            jobs::cancel,
+            Operation::new(JOBS, "cancelJob", "Ends a job; one that has ended stays as it is.")
+                .path::<JobId>("id", JOB)
+                .answers(Answer::json::<JobView>(StatusCode::OK, "The job, which may take a moment to end."))
+                .fails(&[JobNotFound, JobExpired, StorageFailed]),
+        )
+        .behind(
+            Door::Viewer,
+            Method::GET,
+            "/v1/jobs/{id}/stream",
+            stream::stream,
+            Operation::new(JOBS, "followJob", "Follows a job by server-sent events.")
+                .about(
+                    "The `event` of an event is the `type` of the `EventFrame` that its `data` holds. Durable events \
+                     have an `id`, and a reader that lost the connection gets those that it missed. A `preview` event \
+                     holds a binary preview frame (see `/asyncapi.json`) in base64. The stream ends with the job.",
+                )
+                .path::<JobId>("id", JOB)
+                .header::<Option<String>>("Last-Event-ID", "The last `id` that the reader has, which beats `after`.")
+                .query::<stream::StreamQuery>()
+                .answers(
+                    Answer::empty(StatusCode::OK, "Events, of which those in the log come first.")
+                        .content::<stream::ServerSentEvent>("text/event-stream")
+                        .header(header::CACHE_CONTROL, "`no-store`"),
+                )
+                .answers(Answer::empty(
+                    StatusCode::NO_CONTENT,
+                    "The job has ended and the reader has seen it all; a browser does not connect again.",
+                ))
+                .fails(&[InvalidRequest, JobNotFound, JobExpired, StorageFailed]),
+        )
+        .behind(
+            Door::Viewer,
+            Method::GET,
+            "/v1/jobs/{id}/images/{index}",
+            jobs::image,
+            Operation::new(JOBS, "getImage", "Brings a picture.")
+                .path::<JobId>("id", JOB)
+                .path::<u32>("index", "Index of the picture in its batch.")
+                .header::<Option<String>>("If-None-Match", "An `ETag` that the reader has.")
+                .header::<Option<String>>("Range", "A part of the file, as `bytes=0-1023`.")
+                .answers(
+                    Answer::empty(StatusCode::OK, "The file.")
+                        .content::<Bytes>("image/png")
+                        .header(header::ETAG, "SHA-256 of the file.")
+                        .header(header::CACHE_CONTROL, "A picture never changes."),
+                )
+                .answers(
+                    Answer::empty(StatusCode::PARTIAL_CONTENT, "The part that was asked for.")
+                        .content::<Bytes>("image/png")
+                        .header(header::CONTENT_RANGE, "Which part of how many bytes."),
+                )
+                .answers(
+                    Answer::empty(StatusCode::NOT_MODIFIED, "The reader has it already.")
+                        .header(header::ETAG, "SHA-256 of the file."),
+                )
+                .answers(
+                    Answer::empty(StatusCode::RANGE_NOT_SATISFIABLE, "The file has no such part.")
+                        .header(header::CONTENT_RANGE, "How many bytes there are."),
+                )
+                .fails(&[JobNotFound, JobExpired, ImageNotFound, StorageFailed]),
+        )
+}
+
+fn access(routes: Routes) -> Routes {
+    use ErrorCode::*;
+    routes
+        .route(
+            Method::POST,
+            "/v1/tickets",
+            access::ticket,
+            Operation::new(ACCESS, "issueTicket", "Gives a ticket, for what cannot send a token in a header.")
+                .about("`?ticket=` opens one stream, picture or socket, once.")
+                .optional_json::<TicketRequest>()
+                .answers(Answer::json::<TicketView>(StatusCode::CREATED, "The ticket."))
+                .fails(&[
+                    MalformedJson,
+                    InvalidRequest,
+                    TooLarge,
+                    JobNotFound,
+                    JobExpired,
+                    QuotaExceeded,
+                    StorageFailed,
+                ]),
+        )
+        .route(
+            Method::POST,
+            "/v1/jobs/{id}/share",
+            access::share,
+            Operation::new(ACCESS, "shareJob", "Makes a link for reading a job.")
+                .path::<JobId>("id", JOB)
+                .answers(Answer::json::<ShareView>(StatusCode::CREATED, "The link."))
+                .fails(&[JobNotFound, JobExpired, QuotaExceeded, StorageFull, StorageFailed]),
+        )
+        .route(
+            Method::DELETE,
+            "/v1/jobs/{id}/share",
+            access::unshare,
+            Operation::new(ACCESS, "unshareJob", "Ends every link of a job.")
+                .path::<JobId>("id", JOB)
+                .answers(Answer::empty(StatusCode::NO_CONTENT, "They open nothing any more."))
+                .fails(&[JobNotFound, JobExpired, StorageFull, StorageFailed]),
+        )
+}
+
+fn uploads(routes: Routes) -> Routes {
+    use ErrorCode::*;
+    routes.patient_route(
+        Method::POST,
+        "/v1/uploads",
+        uploads::upload,
+        Operation::new(UPLOADS, "upload", "Keeps a picture for jobs to come.")
+            .about(
+                "The body is a PNG, JPEG, WebP or GIF file as it is, or a form whose first part with a file name is \
+                 one. The same file has the same id.",
+            )
+            .body::<Bytes>("application/octet-stream")
+            .body::<uploads::UploadForm>("multipart/form-data")
+            .answers(Answer::json::<UploadView>(StatusCode::CREATED, "What `image` and `mask` of a job may name."))
+            .fails(&[InvalidRequest, ImageInvalid, TooLarge, UploadsFull, QuotaExceeded, StorageFull, StorageFailed]),
+    )
+}
+
+fn worker(routes: Routes) -> Routes {
+    use ErrorCode::*;
+    routes
+        .route(
+            Method::GET,
+            "/v1/models",
+            health::models,
+            Operation::new(WORKER, "listModels", "Lists what may be asked for by name, and within which bounds.")
+                .answers(Answer::json::<ModelsView>(StatusCode::OK, "Models, schedulers, adapters and limits.")),
+        )
+        .behind(
+            Door::Socket,
+            Method::GET,
+            "/v1/ws",
+            socket::upgrade,
+            Operation::new(WORKER, "openSocket", "Opens a WebSocket, which many jobs share.")
+                .about("`/asyncapi.json` describes its frames.")
+                .answers(
+                    Answer::empty(StatusCode::SWITCHING_PROTOCOLS, "The socket is open.")
+                        .header(header::SEC_WEBSOCKET_PROTOCOL, "`sd.v1`, where the client offered it."),
+                )
+                .fails(&[InvalidRequest]),
+        )
+        .behind(
+            Door::Open,
+            Method::GET,
+            "/health",
+            health::health,
+            Operation::new(WORKER, "health", "Tells that the process lives.")
+                .answers(Answer::json::<health::Status>(StatusCode::OK, "It does.")),
+        )
+        .behind(
+            Door::Open,
+            Method::GET,
+            "/ready",
+            health::ready,
+            Operation::new(WORKER, "ready", "Tells whether a job submitted now would start, or wait for jobs only.")
+                .answers(Answer::json::<health::Status>(StatusCode::OK, "It would."))
+                .not_ready(&[QueueFull, Loading, ModelUnavailable, ShuttingDown, StorageFull, StorageFailed]),
+        )
+        .route(
+            Method::GET,
+            "/metrics",
+            health::metrics,
+            Operation::new(WORKER, "metrics", "Tells what is counted, for Prometheus.")
+                .answers(Answer::empty(StatusCode::OK, "OpenMetrics text.").content::<String>(metrics::CONTENT_TYPE)),
+        )
+}
+
+fn documents(routes: Routes) -> Routes {
+    let served = |content_type: &'static str, about: &'static str| {
+        Answer::empty(StatusCode::OK, about).content::<String>(content_type)
+    };
+    routes
+        .behind(
+            Door::Open,
+            Method::GET,
+            "/openapi.json",
+            documents::serve_openapi,
+            Operation::new(DOCUMENTS, "openapi", "Describes the HTTP API: this document.").answers(Answer::json::<
+                Object,
+            >(
+                StatusCode::OK,
+                "An OpenAPI 3.1 document.",
+            )),
+        )
+        .behind(
+            Door::Open,
+            Method::GET,
+            "/asyncapi.json",
+            documents::serve_asyncapi,
+            Operation::new(DOCUMENTS, "asyncapi", "Describes the WebSocket.")
+                .answers(Answer::json::<Object>(StatusCode::OK, "An AsyncAPI 3 document.")),
+        )
+        .behind(
+            Door::Open,
+            Method::GET,
+            "/docs",
+            documents::serve_page,
+            Operation::new(DOCUMENTS, "docs", "Shows both documents to people.")
+                .answers(served("text/html", "A page.")),
+        )
+        .behind(
+            Door::Open,
+            Method::GET,
+            "/docs/style.css",
+            documents::serve_style,
+            Operation::new(DOCUMENTS, "docsStyle", "How that page looks.")
+                .answers(served("text/css", "A style sheet.")),
+        )
+        .behind(
+            Door::Open,
+            Method::GET,
+            "/",
+            assets::serve,
+            Operation::new(DOCUMENTS, "page", "The browser client.")
+                .about("Its files lie beside it: `/client.js` for other pages, `/client.d.ts` and `/protocol.d.ts`.")
+                .header::<Option<String>>("If-None-Match", "An `ETag` that the reader has.")
+                .answers(served("text/html", "A page.").header(header::ETAG, "Hash of the file."))
+                .answers(
+                    Answer::empty(StatusCode::NOT_MODIFIED, "The reader has it already.")
+                        .header(header::ETAG, "Hash of the file."),
+                ),
+        )
+}
+
+/// Routes as they are added, each with its description.
+#[derive(Debug, Default)]
+pub struct Routes {
+    open: Router<App>,
+    guarded: Router<App>,
+    viewable: Router<App>,
+    upgradable: Router<App>,
+    patient: Router<App>,
+    operations: Vec<Operation>,
+}
+
+impl Routes {
+    /// A route that asks for a token where there are any. Its body is a text of the protocol at most, and its answer
+    /// begins within a time.
+    fn route<H, T>(self, method: Method, path: &'static str, handler: H, operation: Operation) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        self.behind(Door::Token, method, path, handler, operation)
+    }
+
+    /// The same behind another door.
+    fn behind<H, T>(mut self, door: Door, method: Method, path: &'static str, handler: H, operation: Operation) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        let router = match door {
+            Door::Open => &mut self.open,
+            Door::Token => &mut self.guarded,
+            Door::Viewer => &mut self.viewable,
+            Door::Socket => &mut self.upgradable,
+        };
+        *router = std::mem::take(router).route(path, on(filter(&method), handler));
+        self.describe(door, method, path, operation)
+    }
+
+    /// A route that asks for a token, brings more and takes longer, and has limits of its own.
+    fn patient_route<H, T>(mut self, method: Method, path: &'static str, handler: H, operation: Operation) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        self.patient = self.patient.route(path, on(filter(&method), handler));
+        self.describe(Door::Token, method, path, operation)
+    }
+
+    fn describe(mut self, door: Door, method: Method, path: &'static str, operation: Operation) -> Self {
+        self.operations.push(operation.at(door, method, path));
+        self
+    }
+
+    /// What the routes take and answer, in the order of the table.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// The router; a path that is no route is a file of the client.
+    pub(super) fn into_router(self, app: &App) -> Router<App> {
+        let token = || middleware::from_fn_with_state(app.clone(), guard::token);
+        self.open
+            .merge(self.guarded.route_layer(token()))
+            .merge(self.viewable.route_layer(middleware::from_fn_with_state(app.clone(), guard::viewer)))
+            .merge(self.upgradable.route_layer(middleware::from_fn_with_state(app.clone(), guard::socket)))
+            .fallback(assets::serve)
+            .layer(DefaultBodyLimit::max(TEXT_BYTES_MAX))
+            .layer(middleware::from_fn(limit_time))
+            .merge(self.patient.route_layer(token()))
+    }
+}
+
+fn filter(method: &Method) -> MethodFilter {
+    MethodFilter::try_from(method.clone()).expect("the table has methods of the standard only")
+}
+
+/// Any JSON object.
+type Object = serde_json::Map<String, serde_json::Value>;
