@@ -5,6 +5,7 @@
 //! | [`web`] | `cargo xtask web`: the browser client, built, bound to JavaScript and compressed |
 //! | [`serve`] | `cargo xtask serve`: the client, the worker around it, and the worker running |
 //! | [`mod@test`] | `cargo xtask test`: every check of the repository |
+//! | [`fuzz`] | `cargo xtask fuzz`: the fuzz targets, built and run |
 //! | [`golden`] | `cargo xtask golden`: what the tests compare with, made anew |
 //! | [`peers`] | `cargo xtask peers`: the same jobs on the worker and on another program |
 //! | [`soak`] | `cargo xtask soak`: minutes of many viewers, some of them unruly |
@@ -18,6 +19,7 @@
 //! * A missing piece that cannot be had is named together with what to do about it.
 //! * Nothing is written outside `target`, `web-client/dist` and the user's cache, except packages.
 
+mod fuzz;
 mod golden;
 mod install;
 mod peers;
@@ -46,6 +48,8 @@ enum Command {
     Test(test::TestArgs),
     /// Builds the browser client into web-client/dist.
     Web,
+    /// Runs the fuzz targets, which look for bytes that break a promise.
+    Fuzz(fuzz::FuzzArgs),
     /// Makes what the tests compare with anew.
     Golden(golden::GoldenArgs),
     /// Compares pictures with those of another program.
@@ -60,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&shell, &args),
         Command::Test(args) => test::run(&shell, &args),
         Command::Web => web::run(&shell),
+        Command::Fuzz(args) => fuzz::run(&shell, &args),
         Command::Golden(args) => golden::run(&shell, &args),
         Command::Peers(args) => peers::run(&shell, &args),
         Command::Soak(args) => soak::run(&shell, &args),

@@ -7,7 +7,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::stage::Stages;
 use crate::toolchain::WasmToolchain;
-use crate::{install, web, workspace};
+use crate::{fuzz, install, web, workspace};
 
 /// Features of the worker that the tests spawn: the client inside, so that a browser has a page to open.
 const WORKER_FEATURES: &str = "sd-worker/embed-client";
@@ -33,7 +33,7 @@ struct Skip {
 
 /// Runs the command.
 pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
-    let mut stages = Stages::new(if args.fast { 5 } else { 9 });
+    let mut stages = Stages::new(if args.fast { 5 } else { 10 });
     if !args.fast {
         stages.run("format", || Ok(cargo(shell, "fmt").args(["--all", "--check"]).run()?))?;
     }
@@ -66,6 +66,9 @@ pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
     stages.run("tests, built", || {
         Ok(cargo(shell, "build").args(["--workspace", "--all-targets", "--features", WORKER_FEATURES]).run()?)
     })?;
+    if !args.fast {
+        stages.run("fuzz targets, built", || fuzz::build(shell))?;
+    }
     stages.run("tests", || tests(shell, &skips, &args.names))?;
     stages.summarize();
     Ok(())
