@@ -4,7 +4,8 @@ what the pipelines drew and what they drew from.
 Of a case in the list: `pipeline` is diffusers' class, `model` the folder, `scheduler` a name of SCHEDULERS,
 `arguments` what the pipeline was called with, `seeds` one generator for each picture, `image` and `mask` files in
 `families/`. A case with a `refiner` drew to its `denoising_end` with `model`, and from there with `refiner`, both
-with the same arguments. Pictures of a batch stand below one another.
+with the same arguments. One with a `scheduler_config` drew as if the model's own configuration said that. Pictures of a
+batch stand below one another.
 """
 
 import json
@@ -15,6 +16,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     LatentConsistencyModelPipeline,
     LCMScheduler,
@@ -33,10 +35,17 @@ from models import HERE
 FOLDER = HERE / "families"
 SCHEDULERS = {
     "euler": EulerDiscreteScheduler,
+    "euler_a": EulerAncestralDiscreteScheduler,
     "dpmpp_2m": DPMSolverMultistepScheduler,
     "ddim": DDIMScheduler,
     "lcm": LCMScheduler,
 }
+# As SD-Turbo and SDXL-Turbo are published: few steps, the first of them the last of training.
+TURBO = {"prediction_type": "epsilon", "timestep_spacing": "trailing", "use_karras_sigmas": False}
+SD_TURBO = {"_class_name": "EulerDiscreteScheduler", **TURBO}
+SDXL_TURBO = {"_class_name": "EulerAncestralDiscreteScheduler", **TURBO}
+# As Lin et al. 2024 train and walk.
+ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "use_karras_sigmas": False}
 
 
 def inputs():
@@ -62,9 +71,9 @@ def built(kind, source):
     return pipeline
 
 
-def draw(pipeline, scheduler, seeds, files, arguments):
+def draw(pipeline, scheduler, seeds, files, arguments, config):
     own = pipeline.scheduler
-    pipeline.scheduler = SCHEDULERS[scheduler].from_config(own.config)
+    pipeline.scheduler = SCHEDULERS[scheduler].from_config({**own.config, **config})
     opened = {key: Image.open(FOLDER / file) for key, file in files.items() if file}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     images = pipeline(
@@ -99,7 +108,7 @@ def cases():
     yield sdxl, "sdxl", "euler", [37], {}, {**house, **square, "guidance_scale": 1.0}
     split = {"num_inference_steps": 10, "denoising_end": 0.8, "negative_prompt": "clouds"}
     for scheduler, seeds in (("euler", [38]), ("dpmpp_2m", [39, 40])):
-        yield sdxl, "sdxl", scheduler, seeds, {}, {**house, **square, **split}, "sdxl_refiner"
+        yield sdxl, "sdxl", scheduler, seeds, {}, {**house, **square, **split}, {"refiner": "sdxl_refiner"}
     yield again_xl, "sdxl_refiner", "euler", [41], from_square, {**house, **weak, "aesthetic_score": 5.5}
     yield again, "sd1", "euler", [42, 7], from_square, {**house, **weak}
     yield again, "sd1", "dpmpp_2m", [43], {"image": "picture_96x64.png"}, {**house, **weak}
@@ -117,6 +126,17 @@ def cases():
     yield LatentConsistencyModelPipeline, "lcm", "lcm", [70], {}, {**few, **square, "guidance_scale": 8.5}
     yield LatentConsistencyModelPipeline, "lcm", "lcm", [71, 9], {}, {**few, **square, "guidance_scale": 2.0}
 
+    for steps, seeds, scale in ((1, [80], 0.0), (4, [81, 82], 1.0)):
+        turbo = {"prompt": "a blue sailboat", "num_inference_steps": steps, "guidance_scale": scale}
+        yield sd, "sd2", "euler", seeds, {}, {**turbo, **square}, {"scheduler_config": SD_TURBO}
+        yield sdxl, "sdxl", "euler_a", seeds, {}, {**turbo, **square}, {"scheduler_config": SDXL_TURBO}
+    half = {"prompt": "a blue sailboat", "num_inference_steps": 2, "guidance_scale": 0.0, "strength": 0.5}
+    yield again_xl, "sdxl", "euler_a", [83], from_square, half, {"scheduler_config": SDXL_TURBO}
+    for number, scheduler in enumerate(("ddim", "euler", "dpmpp_2m")):
+        arguments = {**house, **square, "guidance_rescale": 0.7, "negative_prompt": "clouds"}
+        yield sd, "sd2", scheduler, [90 + number], {}, arguments, {"scheduler_config": ZERO_SNR}
+    yield again, "sd2", "ddim", [93], from_square, {**house, **weak}, {"scheduler_config": ZERO_SNR}
+
 
 @torch.no_grad()
 def families(pipelines):
@@ -126,20 +146,21 @@ def families(pipelines):
     CLIPTextModel.text_model = property(lambda self: self)
     inputs()
     listed = []
-    for kind, model, scheduler, seeds, files, arguments, *refiner in cases():
-        first = built(kind, pipelines[model])
-        if refiner:
-            latents = draw(first, scheduler, seeds, files, {**arguments, "output_type": "latent"})
+    for kind, model, scheduler, seeds, files, arguments, *more in cases():
+        more = more[0] if more else {}
+        first, config = built(kind, pipelines[model]), more.get("scheduler_config", {})
+        if "refiner" in more:
+            latents = draw(first, scheduler, seeds, files, {**arguments, "output_type": "latent"}, config)
             second = {key: value for key, value in arguments.items() if key not in ("width", "height", "denoising_end")}
             second |= {"image": latents, "denoising_start": arguments["denoising_end"]}
-            images = draw(pipelines[refiner[0]], scheduler, seeds, {}, second)
+            images = draw(pipelines[more["refiner"]], scheduler, seeds, {}, second, config)
         else:
-            images = draw(first, scheduler, seeds, files, arguments)
+            images = draw(first, scheduler, seeds, files, arguments, config)
         pixels = (images * 255).round().astype(np.uint8)
         name = f"{len(listed):02}_{model}.png"
         print(name, kind.__name__, scheduler, pixels.shape, "deviation", pixels.std().round(1))
         Image.fromarray(np.concatenate(list(pixels), 0)).save(FOLDER / name, optimize=True)
         case = {"file": name, "pipeline": kind.__name__, "model": model, "scheduler": scheduler, "seeds": seeds}
-        case |= files | ({"refiner": refiner[0]} if refiner else {}) | {"arguments": arguments}
+        case |= files | more | {"arguments": arguments}
         listed.append(case)
     (HERE / "families.json").write_text("[\n" + ",\n".join(json.dumps(case) for case in listed) + "\n]\n")

@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 
-use candle_core::Device;
 use sd_worker::diffusion::inpaint::InpaintFill;
 use sd_worker::diffusion::pixels::{Mask, Raster, Rgb};
+use sd_worker::diffusion::weights::ModelFiles;
 use sd_worker::diffusion::{
-    CancelToken, GenerationSpec, GuidanceSpec, ImageStart, MaskSpec, MicroConditioning, Observer, Outcome, Pipeline,
-    Start, StepView, families, schedulers,
+    CancelToken, GenerationSpec, GuidanceSpec, ImageStart, MaskSpec, MicroConditioning, Outcome, Pipeline, Placement,
+    Start, families, schedulers,
 };
 use serde::Deserialize;
+use serde_json::{Map, Value};
+use tempfile::TempDir;
 
-use super::{golden, golden_json, tiny_model};
+use super::{Nobody, golden, golden_json, tiny_model};
 
 /// Largest difference of a byte from diffusers' picture.
 const BYTE_DIFFERENCE_MAX: u8 = 2;
@@ -22,6 +24,8 @@ struct Case {
     pipeline: String,
     model: String,
     scheduler: String,
+    /// What the model's own configuration of its scheduler says otherwise.
+    scheduler_config: Option<Map<String, Value>>,
     seeds: Vec<u64>,
     image: Option<String>,
     mask: Option<String>,
@@ -48,11 +52,25 @@ struct Arguments {
     denoising_end: Option<f64>,
 }
 
-struct Nobody;
-
-impl Observer for Nobody {
-    fn started(&mut self, _steps: u32) {}
-    fn stepped(&mut self, _view: &StepView<'_>) {}
+/// The files of a case's model; where it has another configuration of the scheduler, a folder that lasts as long as the
+/// second value.
+fn files(case: &Case) -> (ModelFiles, Option<TempDir>) {
+    const SCHEDULER: &str = "scheduler/scheduler_config.json";
+    let Some(changes) = &case.scheduler_config else { return (tiny_model(&case.model), None) };
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden(&case.model)).unwrap().map(Result::unwrap) {
+        if entry.file_name() != "scheduler" {
+            std::os::unix::fs::symlink(entry.path().canonicalize().unwrap(), folder.path().join(entry.file_name()))
+                .unwrap();
+        }
+    }
+    let written = std::fs::read_to_string(golden(&case.model).join(SCHEDULER)).unwrap();
+    // Python's way to write that there is no bound.
+    let mut config: Map<String, Value> = serde_json::from_str(&written.replace("-Infinity", "null")).unwrap();
+    config.extend(changes.clone());
+    std::fs::create_dir(folder.path().join("scheduler")).unwrap();
+    std::fs::write(folder.path().join(SCHEDULER), Value::Object(config).to_string()).unwrap();
+    (ModelFiles::folder(folder.path()), Some(folder))
 }
 
 fn input(file: &str) -> image::DynamicImage {
@@ -76,14 +94,15 @@ fn start(case: &Case) -> Start {
     Start::Image(ImageStart { picture, strength, mask })
 }
 
-fn load(model: &str) -> Box<dyn Pipeline> {
-    families::load(&tiny_model(model), &[], &Device::Cpu).unwrap()
+fn load(files: &ModelFiles) -> Box<dyn Pipeline> {
+    families::load(files, &[], &Placement::cpu()).unwrap()
 }
 
 /// The picture of one seed alone, which is what it is in a batch.
 fn draw(case: &Case, seed: u64) -> Vec<u8> {
     let arguments = &case.arguments;
-    let info = families::inspect(&tiny_model(&case.model)).unwrap();
+    let (files, _folder) = files(case);
+    let info = families::inspect(&files).unwrap();
     let start = start(case);
     let (width, height) = match &start {
         Start::Image(image) => image.picture.size(),
@@ -114,11 +133,11 @@ fn draw(case: &Case, seed: u64) -> Vec<u8> {
         ..GenerationSpec::new(arguments.prompt.clone(), &info)
     };
     let cancel = CancelToken::default();
-    let mut outcome = load(&case.model).generate(&spec, &cancel, &mut Nobody).unwrap();
+    let mut outcome = load(&files).generate(&spec, &cancel, &mut Nobody).unwrap();
     if let Outcome::HandedOver(over) = outcome {
         let start = Start::Latents { latents: over.latents, denoising_start: spec.denoising_end };
         let spec = GenerationSpec { start, denoising_end: 1.0, ..spec };
-        outcome = load(case.refiner.as_ref().unwrap()).generate(&spec, &cancel, &mut Nobody).unwrap();
+        outcome = load(&tiny_model(case.refiner.as_ref().unwrap())).generate(&spec, &cancel, &mut Nobody).unwrap();
     }
     let Outcome::Finished(mut finished) = outcome else { panic!("not finished: {outcome:?}") };
     finished.pictures.remove(0).rgb
@@ -145,6 +164,23 @@ fn every_way_to_draw_is_diffusers() {
 }
 
 #[test]
+fn a_turbo_configuration_brings_few_steps_without_guidance() {
+    let cases: Vec<Case> = golden_json("families.json");
+    let is_turbo = |case: &&Case| {
+        let said = |key: &str| case.scheduler_config.as_ref().and_then(|config| config.get(key));
+        let is = |key, value: Value| said(key) == Some(&value);
+        is("timestep_spacing", "trailing".into()) && !is("rescale_betas_zero_snr", true.into())
+    };
+    let turbo: Vec<&Case> = cases.iter().filter(is_turbo).collect();
+    assert!(turbo.len() >= 2);
+    for case in turbo {
+        let (files, _folder) = files(case);
+        let info = families::inspect(&files).unwrap();
+        assert_eq!((info.steps, info.guidance_scale, info.scheduler.name), (4, 1.0, case.scheduler.as_str()));
+    }
+}
+
+#[test]
 fn every_family_has_a_golden() {
     let cases: Vec<Case> = golden_json("families.json");
     let drawn: HashSet<&str> = cases
@@ -155,5 +191,8 @@ fn every_family_has_a_golden() {
         .collect();
     for family in families::FAMILIES {
         assert!(drawn.contains(family.name), "{}", family.name);
+        for class in family.diffusers_classes {
+            assert!(cases.iter().any(|case| case.pipeline == *class), "{class}");
+        }
     }
 }
