@@ -10,6 +10,7 @@ use sd_protocol::{Secret, limits};
 use serde::Deserialize;
 
 use crate::access::{Credentials, CredentialsError};
+use crate::device::Dtype;
 use crate::jobs::Retention;
 use crate::models::hub::HubSettings;
 use crate::models::source::InvalidSource;
@@ -52,8 +53,9 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ServeArgs {
-    /// A model: a catalogue name, and a folder in the diffusers layout, a `.safetensors` checkpoint or a Hugging Face
-    /// id such as `owner/name@revision`; options follow a `?`. May be repeated; the first is the default.
+    /// A model: a catalogue name, and a folder in the diffusers layout, a `.safetensors` checkpoint, or a Hugging Face
+    /// id such as `owner/name@revision` or `owner/name/file.safetensors`; options follow a `?`. May be repeated; the
+    /// first is the default.
     #[arg(long = "model", value_name = "NAME=WHERE[?OPTION=VALUE&…]", env = "SD_WORKER_MODEL", value_delimiter = ',')]
     pub model: Vec<String>,
     /// A folder of LoRA files (safetensors), which requests name without the ending. May be repeated.
@@ -67,6 +69,9 @@ pub struct ServeArgs {
     /// machine's].
     #[arg(long, value_name = "SIZE", env = "SD_WORKER_MODEL_MEMORY")]
     pub model_memory: Option<ByteSize>,
+    /// Type that networks compute in: auto, f32, f16 or bf16, as far as the device can [default: auto].
+    #[arg(long, value_name = "TYPE", env = "SD_WORKER_DTYPE")]
+    pub dtype: Option<Dtype>,
     /// Use what is in the Hugging Face cache, and never the network.
     #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
@@ -143,6 +148,8 @@ pub struct Config {
     pub embedding_folders: Vec<PathBuf>,
     /// Memory that loaded models may fill.
     pub model_memory: ByteSize,
+    /// Type that networks compute in.
+    pub dtype: Dtype,
     /// How the Hugging Face hub is used.
     pub hub: HubSettings,
     /// Where to listen.
@@ -288,6 +295,7 @@ impl ServeArgs {
             lora_folders: said.lora_dir,
             embedding_folders: said.embedding_dir,
             model_memory: said.model_memory.unwrap_or_else(ByteSize::default_model_memory),
+            dtype: said.dtype.unwrap_or_default(),
             hub: HubSettings { token_file: said.hf_token_file, is_offline: said.offline },
             listen,
             storage,
@@ -317,6 +325,7 @@ impl ServeArgs {
             lora_dir: first(self.lora_dir, file.lora_dir),
             embedding_dir: first(self.embedding_dir, file.embedding_dir),
             model_memory: self.model_memory.or(file.model_memory),
+            dtype: self.dtype.or(file.dtype),
             offline: self.offline || file.offline,
             hf_token_file: self.hf_token_file.or(file.hf_token_file),
             listen: self.listen.or(file.listen),

@@ -19,7 +19,7 @@
 //! | [`engine`] | queue, engine thread, finisher thread |
 //! | [`models`] | catalogue and sources of models |
 //! | [`metrics`] | what an operator watches |
-//! | [`device`] | where tensors live |
+//! | [`device`] | where tensors live, and in which type |
 //! | [`diffusion`] | pure compute: families, networks, operations, schedulers |
 //! | [`builtin`] | the model inside the binary |
 //!

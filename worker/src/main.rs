@@ -75,7 +75,7 @@ async fn open_library(config: &Config) -> anyhow::Result<Library> {
         loras: Adapters::scan(&config.lora_folders)?,
         embeddings: Adapters::scan(&config.embedding_folders)?,
     };
-    Ok(Library::open(&config.models, &config.hub, adapters, device::open()).await?)
+    Ok(Library::open(&config.models, &config.hub, adapters, device::open(config.dtype)?).await?)
 }
 
 async fn models(config: &Config) -> anyhow::Result<()> {

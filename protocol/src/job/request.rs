@@ -66,7 +66,7 @@ pub struct JobRequest {
     /// A name from the catalogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sigmas: Option<String>,
-    /// η of DDIM (0 is deterministic) and TCD in `[0, 1]`; other schedulers ignore it.
+    /// η of DDIM (0 is deterministic) and TCD in `[0, 1]`; other schedulers ignore it, and a warning says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1)))]
     pub eta: Option<f32>,
@@ -80,7 +80,8 @@ pub struct JobRequest {
     /// The part of the walk that is guided, as fractions of its steps from the noisy end; `[0, 1]` is all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance_interval: Option<[f64; 2]>,
-    /// Layers of the text encoder that are left out at its end (diffusers' `clip_skip`: 0 is none, 1 the last one).
+    /// Layers of the text encoder that the prompt leaves out at its end (diffusers' `clip_skip`: 0 is none, 1 the last
+    /// one). The negative prompt leaves out none, as in diffusers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(max = CLIP_SKIP_MAX)))]
     pub clip_skip: Option<u32>,

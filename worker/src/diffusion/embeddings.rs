@@ -44,8 +44,7 @@ impl Embedding {
         device: &Device,
     ) -> std::result::Result<Self, LoadError> {
         let file = TensorFile::open(files, path)?;
-        let mut names = file.names();
-        names.sort_unstable();
+        let names = file.names();
         let (token, keys): (Option<&str>, Vec<(TextEncoder, &str)>) = match names.as_slice() {
             ["clip_g", "clip_l"] => (None, vec![(TextEncoder::First, "clip_l"), (TextEncoder::Second, "clip_g")]),
             ["clip_g"] => (None, vec![(TextEncoder::Second, "clip_g")]),
@@ -57,25 +56,40 @@ impl Embedding {
                 return Err(LoadError::Embedding { file: files.name(path), reason });
             }
         };
-        let refuse = |reason: String| LoadError::Embedding { file: files.name(path), reason };
-        let mut by_encoder = Vec::new();
+        let embedding = Self::of_tensors(&file, &keys, encoders, device)?;
+        Ok(Self { token: token.map(str::to_owned), ..embedding })
+    }
+
+    /// The tensors `keys` of `file`, each `[vectors, hidden_size]` or `[hidden_size]` for an encoder, for a model with
+    /// `encoders`, each with its `hidden_size`. They are read once their shapes are known to fit.
+    ///
+    /// # Errors
+    /// When they are missing, cannot be read, or were made for another model.
+    pub fn of_tensors(
+        file: &TensorFile,
+        keys: &[(TextEncoder, &str)],
+        encoders: &[(TextEncoder, usize)],
+        device: &Device,
+    ) -> std::result::Result<Self, LoadError> {
+        let refuse = |reason: String| LoadError::Embedding { file: file.file().into(), reason };
+        let mut shapes = Vec::with_capacity(keys.len());
         for (encoder, key) in keys {
-            let tensor = file.tensor(key, device)?;
-            let rows = match tensor.rank() {
-                1 => tensor.unsqueeze(0).map_err(|source| LoadError::Tensor { file: files.name(path), source })?,
-                2 => tensor,
-                _ => {
-                    return Err(refuse(format!(
-                        "tensor {key} has shape {:?}, and vectors are expected",
-                        tensor.dims()
-                    )));
+            shapes.push(match *file.shape(key)? {
+                [width] => (*encoder, [1, width]),
+                [vectors, width] => (*encoder, [vectors, width]),
+                ref other => {
+                    return Err(refuse(format!("tensor {key} has shape {other:?}, and vectors are expected")));
                 }
-            };
-            by_encoder.push((encoder, rows));
+            });
         }
-        let mut embedding = Self::new(by_encoder, encoders).map_err(refuse)?;
-        embedding.token = token.map(str::to_owned);
-        Ok(embedding)
+        let vectors = vectors_of(&shapes, encoders).map_err(refuse)?;
+        let mut by_encoder = Vec::with_capacity(keys.len());
+        for ((encoder, key), (_, shape)) in keys.iter().zip(&shapes) {
+            let rows = file.tensor(key, device)?.reshape(shape.as_slice());
+            let rows = rows.map_err(|source| LoadError::Tensor { file: file.file().into(), source })?;
+            by_encoder.push((*encoder, rows));
+        }
+        Ok(Self { token: None, vectors, by_encoder })
     }
 
     /// An embedding of `[vectors, hidden_size]` f32 for each of a model's `encoders`.
@@ -86,24 +100,9 @@ impl Embedding {
         by_encoder: Vec<(TextEncoder, Tensor)>,
         encoders: &[(TextEncoder, usize)],
     ) -> std::result::Result<Self, String> {
-        let said = |encoders: &[(TextEncoder, usize)]| {
-            let each: Vec<String> =
-                encoders.iter().map(|(encoder, width)| format!("{width} for {}", encoder.folder())).collect();
-            each.join(" and ")
-        };
-        let found: Vec<(TextEncoder, usize)> =
-            by_encoder.iter().map(|(encoder, rows)| (*encoder, rows.dims().last().copied().unwrap_or(0))).collect();
-        let fits = encoders.iter().all(|encoder| found.contains(encoder)) && found.len() == encoders.len();
-        if !fits {
-            return Err(format!("its vectors have channels {}, and the model reads {}", said(&found), said(encoders)));
-        }
-        let vectors = by_encoder.iter().map(|(_, rows)| rows.dims()[0]).collect::<Vec<_>>();
-        match vectors.as_slice() {
-            [first, others @ ..] if *first > 0 && others.iter().all(|other| other == first) => {
-                Ok(Self { token: None, vectors: *first, by_encoder })
-            }
-            counts => Err(format!("it has {counts:?} vectors, and as many are expected for each encoder")),
-        }
+        let rows = |rows: &Tensor| rows.dims2().map_or([0, 0], |(vectors, width)| [vectors, width]);
+        let shapes: Vec<_> = by_encoder.iter().map(|(encoder, tensor)| (*encoder, rows(tensor))).collect();
+        Ok(Self { token: None, vectors: vectors_of(&shapes, encoders)?, by_encoder })
     }
 
     /// The token that diffusers' files name.
@@ -114,6 +113,29 @@ impl Embedding {
     /// Tokens that the embedding takes in a prompt; at least 1.
     pub fn vectors(&self) -> usize {
         self.vectors
+    }
+}
+
+/// How many vectors `[vectors, hidden_size]` for each encoder are, where they are as many for each and `encoders` read
+/// such ones; else why they are none for this model, as the end of a sentence.
+fn vectors_of(
+    shapes: &[(TextEncoder, [usize; 2])],
+    encoders: &[(TextEncoder, usize)],
+) -> std::result::Result<usize, String> {
+    let said = |encoders: &[(TextEncoder, usize)]| {
+        let each: Vec<String> =
+            encoders.iter().map(|(encoder, width)| format!("{width} for {}", encoder.folder())).collect();
+        each.join(" and ")
+    };
+    let found: Vec<(TextEncoder, usize)> = shapes.iter().map(|&(encoder, [_, width])| (encoder, width)).collect();
+    let fits = encoders.iter().all(|encoder| found.contains(encoder)) && found.len() == encoders.len();
+    if !fits {
+        return Err(format!("its vectors have channels {}, and the model reads {}", said(&found), said(encoders)));
+    }
+    let vectors: Vec<usize> = shapes.iter().map(|&(_, [vectors, _])| vectors).collect();
+    match vectors.as_slice() {
+        [first, others @ ..] if *first > 0 && others.iter().all(|other| other == first) => Ok(*first),
+        counts => Err(format!("it has {counts:?} vectors, and as many are expected for each encoder")),
     }
 }
 

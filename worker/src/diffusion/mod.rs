@@ -16,6 +16,8 @@
 //! | [`nn`] | the networks: CLIP text encoder, UNet2DCondition, AutoencoderKL |
 //! | [`ops`] | the operations that the networks are written over, channels last |
 //! | [`weights`] | model files: header check, mmap, tensors by name |
+//! | [`placement`] | the device and the type that networks compute in |
+//! | [`recent`] | what was made a moment ago and may be asked for again |
 //!
 //! # Invariants
 //! * Knows no tokio, axum or protocol, and starts no thread of its own.
@@ -34,11 +36,16 @@ pub mod noise;
 pub mod ops;
 pub mod pipeline;
 pub mod pixels;
+pub mod placement;
 pub mod prompt;
+pub mod recent;
 pub mod schedulers;
 pub mod spec;
 pub mod weights;
 
 pub use cancel::CancelToken;
-pub use pipeline::{Finished, GenerateError, HandedOver, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView};
+pub use pipeline::{
+    CacheUse, Finished, GenerateError, HandedOver, MicroKind, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView,
+};
+pub use placement::Placement;
 pub use spec::{GenerationSpec, GuidanceSpec, ImageStart, LoraChoice, MaskSpec, MicroConditioning, Start};

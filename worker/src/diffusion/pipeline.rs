@@ -5,7 +5,8 @@ use std::time::Duration;
 use candle_core::Tensor;
 
 use super::cancel::CancelToken;
-use super::schedulers::{ScheduleError, SchedulerEntry, SigmaSpacing};
+use super::recent::Reuse;
+use super::schedulers::{AlignedModel, ScheduleError, ScheduleSpec, SchedulerConfig, SchedulerEntry, SigmaSpacing};
 use super::spec::GenerationSpec;
 use super::weights::LoadError;
 
@@ -70,6 +71,27 @@ pub struct HandedOver {
     pub encode_time: Duration,
     /// All denoising steps.
     pub denoise_time: Duration,
+    /// As in [`Finished`].
+    pub caches: CacheUse,
+}
+
+/// What a generation found ready from those before it, and what it had to make. The pictures are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    /// Prompts and negative prompts, encoded.
+    pub texts: Reuse,
+    /// Input pictures, encoded by the VAE.
+    pub pictures: Reuse,
+    /// Combinations of LoRAs, merged.
+    pub loras: Reuse,
+}
+
+impl std::ops::AddAssign for CacheUse {
+    fn add_assign(&mut self, other: Self) {
+        self.texts += other.texts;
+        self.pictures += other.pictures;
+        self.loras += other.loras;
+    }
 }
 
 /// What a finished generation leaves.
@@ -85,6 +107,8 @@ pub struct Finished {
     pub denoise_time: Duration,
     /// VAE decoder.
     pub decode_time: Duration,
+    /// What was at hand.
+    pub caches: CacheUse,
 }
 
 /// A picture: `[height, width, 3]` u8, sRGB.
@@ -138,6 +162,12 @@ pub struct ModelInfo {
     pub scheduler: &'static SchedulerEntry,
     /// The spacing that the scheduler's configuration names.
     pub sigmas: SigmaSpacing,
+    /// How the model was trained to be walked.
+    pub schedule: ModelSchedule,
+    /// What the network is told about the picture's origin.
+    pub micro: MicroKind,
+    /// Whether guidance was distilled into the network (LCM), so that it reads a scale and no negative prompt.
+    pub has_guidance_inside: bool,
     /// Channels of a latent.
     pub latent_channels: usize,
     /// Pixels along one side of a latent cell.
@@ -152,6 +182,53 @@ pub struct ModelInfo {
     pub preview_bias: [f32; 3],
     /// Prompts that show what the model can draw.
     pub examples: Vec<String>,
+}
+
+/// What a model decides about any walk through it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSchedule {
+    /// `scheduler_config.json`, as the family's pipeline understands it.
+    pub config: SchedulerConfig,
+    /// Whose schedule "Align Your Steps" takes.
+    pub aligned: AlignedModel,
+}
+
+impl ModelSchedule {
+    /// The walk that `spec` asks for.
+    pub fn of(&self, spec: &GenerationSpec) -> ScheduleSpec {
+        let plain = ScheduleSpec::new(spec.steps as usize, spec.sigmas);
+        ScheduleSpec { eta: spec.eta, seed: spec.seed, aligned: self.aligned, ..plain }
+    }
+
+    /// Whether there is that walk.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn check(&self, spec: &GenerationSpec) -> Result<(), ScheduleError> {
+        spec.scheduler.check(&self.config, &self.of(spec))
+    }
+}
+
+/// What a network is told about the picture's origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MicroKind {
+    /// Nothing: Stable Diffusion 1 and 2.
+    None,
+    /// Original size, crop, target size: SDXL.
+    Sizes,
+    /// Original size, crop, aesthetic score: the SDXL refiner.
+    Aesthetic,
+}
+
+impl MicroKind {
+    /// How many numbers that is.
+    pub(super) fn ids(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Sizes => 6,
+            Self::Aesthetic => 5,
+        }
+    }
 }
 
 impl ModelInfo {

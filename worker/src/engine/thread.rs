@@ -169,6 +169,7 @@ impl EngineThread {
             Outcome::Finished(mut finished) => {
                 finished.encode_time += before.encode_time;
                 finished.denoise_time += before.denoise_time;
+                finished.caches += before.caches;
                 Ok(Some(Drawing { finished: after(warnings, finished), plan }))
             }
             Outcome::Canceled => Ok(None),

@@ -4,23 +4,23 @@
 //! |---|---|
 //! | `picture` | the fields that go with an input image |
 //! | `faults` | the list of what is wrong |
+//! | `idle` | what a request says that has no effect |
 
 mod faults;
+mod idle;
 mod picture;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use sd_protocol::limits::{CLIP_SKIP_MAX, LANE_BYTES_MAX, LORA_WEIGHT_MAX, LORAS_MAX, MICRO_PX_MAX, PRIORITY_MAX};
-use sd_protocol::{
-    ErrorBody, ErrorCode, ErrorDetail, JobRequest, Limits, LoraRequest, PreviewOptions, RefinerRequest, Supersede,
-};
+use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobRequest, Limits, LoraRequest, PreviewOptions, Supersede};
 use serde_json::Value;
 
 use self::faults::{Faults, unknown};
 pub use self::picture::PictureRequest;
 use crate::diffusion::noise::Rng;
-use crate::diffusion::schedulers::{self, SCHEDULERS, SchedulerEntry, SigmaSpacing};
+use crate::diffusion::schedulers::{self, SCHEDULERS, ScheduleError, SchedulerEntry, SigmaSpacing};
 use crate::diffusion::{GenerationSpec, GuidanceSpec, LoraChoice, MicroConditioning, ModelInfo};
 use crate::engine::JobPicture;
 use crate::inputs::{ImageSource, InputError, Uploads};
@@ -67,8 +67,10 @@ pub fn validate(job: Value, offer: &Offer) -> Result<ValidJob, ErrorBody> {
     let mut check = Check { request: &request, limits: &offer.limits, faults: Faults(unreadable) };
     let model = check.model(&offer.models);
     let spec = check.spec(&model.info, offer);
-    let refiner = check.refiner(model, &offer.models);
+    check.walk(&model.info, &spec);
+    let refiner = check.refiner(model, &offer.models, &spec);
     let picture = check.picture(spec.steps);
+    check.handover(picture.as_ref());
     let preview = request.preview.unwrap_or_default();
     check.faults.range("preview.every", preview.every, 1, offer.limits.steps_max);
     check.place_in_line();
@@ -76,13 +78,14 @@ pub fn validate(job: Value, offer: &Offer) -> Result<ValidJob, ErrorBody> {
         return Err(ErrorBody::invalid(check.faults.0));
     }
 
-    let switch_at = refiner.map_or(1.0, |refiner| refiner.switch_at);
+    let switch_at = request.refiner.as_ref().map_or(1.0, |refiner| refiner.switch_at);
     let spec = GenerationSpec { denoising_end: switch_at, ..spec };
     let understood = understood(&request, &model.name, &spec, picture.as_ref(), preview);
+    let warnings = idle::warnings(&request, &spec, model, refiner, picture.as_ref());
     Ok(ValidJob {
-        refiner: refiner.map(|refiner| refiner.model.clone()),
+        refiner: refiner.map(|refiner| refiner.name.clone()),
         model: model.name.clone(),
-        job: NewJob { understood, steps: spec.steps, submitted: request },
+        job: NewJob { understood, warnings, steps: spec.steps, submitted: request },
         spec,
         picture,
         preview,
@@ -145,7 +148,7 @@ fn understood(
         batch_size: Some(spec.batch_size),
         scheduler: Some(spec.scheduler.name.into()),
         sigmas: Some(spec.sigmas.name().into()),
-        eta: Some(spec.eta as f32),
+        eta: spec.scheduler.eta.map(|_| spec.eta as f32),
         clip_skip: Some(spec.clip_skip as u32),
         preview: Some(preview),
         lane: request.lane.clone(),
@@ -335,15 +338,35 @@ impl<'a> Check<'a> {
         asked.iter().filter_map(choose).collect()
     }
 
-    /// The second model, which must live in the latent space of the first.
-    fn refiner(&mut self, base: &CatalogueModel, models: &[CatalogueModel]) -> Option<&'a RefinerRequest> {
+    /// The walk that `spec` asks for, of which each part was found to be possible alone.
+    fn walk(&mut self, info: &ModelInfo, spec: &GenerationSpec) {
+        let Err(error) = info.schedule.check(spec) else { return };
+        let field = match &error {
+            ScheduleError::Spacing { .. } => "sigmas",
+            ScheduleError::Prediction { .. } => "scheduler",
+            ScheduleError::Steps { .. } => "steps",
+        };
+        // What stands in for a value at fault may make a walk that nobody asked for.
+        if !["model", "scheduler", "sigmas", "steps"].iter().any(|field| self.faults.names(field)) {
+            self.faults.add(field, error.to_string());
+        }
+    }
+
+    /// The second model, which must live in the latent space of the first and know the walk of `spec`.
+    fn refiner(
+        &mut self,
+        base: &CatalogueModel,
+        models: &'a [CatalogueModel],
+        spec: &GenerationSpec,
+    ) -> Option<&'a CatalogueModel> {
         let refiner = self.request.refiner.as_ref()?;
         if !(refiner.switch_at > 0.0 && refiner.switch_at < 1.0) {
             let message = format!("is {}, allowed is more than 0 and less than 1", refiner.switch_at);
             self.faults.add("refiner.switch_at", message);
         }
         let fits = |model: &&CatalogueModel| model.info.shares_latents(&base.info);
-        match models.iter().find(|model| model.name == refiner.model) {
+        let found = models.iter().find(|model| model.name == refiner.model);
+        match found {
             None => {
                 let known = models.iter().filter(fits).map(|model| model.name.as_str());
                 self.faults.add("refiner.model", unknown(&refiner.model, known));
@@ -352,9 +375,14 @@ impl<'a> Check<'a> {
                 let message = format!("{} cannot go on with the latents of {}", model.name, base.name);
                 self.faults.add("refiner.model", message);
             }
-            Some(_) => {}
+            Some(model) => {
+                let is_walked = base.info.schedule.check(spec).is_ok();
+                if let (true, Err(error)) = (is_walked, model.info.schedule.check(spec)) {
+                    self.faults.add("refiner.model", format!("{} cannot go on: {error}", model.name));
+                }
+            }
         }
-        Some(refiner)
+        found
     }
 }
 

@@ -70,6 +70,22 @@ impl Check<'_> {
         Some(PictureRequest { image, mask: request.mask.clone(), settings, understood })
     }
 
+    /// A refiner goes on where the first model stops, so that the walk must begin before.
+    pub(super) fn handover(&mut self, picture: Option<&PictureRequest>) {
+        let (Some(refiner), Some(picture)) = (&self.request.refiner, picture) else { return };
+        let strength = picture.settings.strength;
+        if 1.0 - strength >= refiner.switch_at
+            && !["refiner.switch_at", "strength"].iter().any(|field| self.faults.names(field))
+        {
+            let message = format!(
+                "is {}, and with a `strength` of {strength} the walk begins at {:.2}: nothing is left for the first model",
+                refiner.switch_at,
+                1.0 - strength
+            );
+            self.faults.add("refiner.switch_at", message);
+        }
+    }
+
     fn no_picture(&mut self) {
         let request = self.request;
         let without_image = [

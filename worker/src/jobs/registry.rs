@@ -28,6 +28,8 @@ pub struct NewJob {
     pub submitted: JobRequest,
     /// The request as it was understood.
     pub understood: JobRequest,
+    /// What of it has no effect, as sentences for the user.
+    pub warnings: Vec<String>,
     /// Steps that will be computed.
     pub steps: u32,
 }
@@ -110,7 +112,7 @@ impl Registry {
             finished_at_ms: None,
             images: Vec::new(),
             timings: None,
-            warnings: Vec::new(),
+            warnings: job.warnings,
             error: None,
             last_seq: 1,
             stream_url: format!("/v1/jobs/{id}/stream"),

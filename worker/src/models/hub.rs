@@ -38,16 +38,18 @@ pub struct HubSettings {
     pub is_offline: bool,
 }
 
-/// A model on the hub: `owner/name` or `owner/name@revision`.
+/// A model on the hub: `owner/name`, or `owner/name/file.safetensors` for one file of it; with `@revision` at the end or
+/// without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubId {
     owner: String,
     name: String,
+    file: Option<String>,
     /// A branch, a tag or a commit.
     revision: Option<String>,
 }
 
-/// Not of the form `owner/name`.
+/// Not of the form `owner/name` or `owner/name/file.safetensors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoHubId;
 
@@ -62,12 +64,26 @@ impl FromStr for HubId {
         };
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_word);
-        match id.split_once('/') {
-            Some((owner, name)) if is_part(owner) && is_part(name) => {
-                Ok(Self { owner: owner.into(), name: name.into(), revision })
+        // Files are named by people; what a pattern would take for more than itself is left out.
+        let is_step = |step: &str| {
+            let is_plain = |c: char| !c.is_control() && !"\\?*[]{}".contains(c);
+            !step.is_empty() && !step.starts_with('.') && step.chars().all(is_plain)
+        };
+        let is_file = |file: &str| file.ends_with(".safetensors") && file.split('/').all(is_step);
+        let mut parts = id.splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(owner), Some(name), file) if is_part(owner) && is_part(name) && file.is_none_or(is_file) => {
+                Ok(Self { owner: owner.into(), name: name.into(), file: file.map(str::to_owned), revision })
             }
             _ => Err(NoHubId),
         }
+    }
+}
+
+impl HubId {
+    /// The one file of the repository that is meant, where it is not the whole.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
     }
 }
 
@@ -101,6 +117,16 @@ pub enum HubError {
         /// What the hub says it has.
         expected_bytes: u64,
     },
+    /// A file that the repository, or offline the cache, does not have.
+    #[error("{repository} has no file {file}{place}")]
+    NoFile {
+        /// `owner/name`
+        repository: String,
+        /// Path in it.
+        file: String,
+        /// Where it was looked for.
+        place: &'static str,
+    },
     /// Whoever listened to the progress had enough.
     #[error("the download was stopped; the next one goes on from there")]
     Stopped,
@@ -132,6 +158,15 @@ pub struct RemoteFile {
     pub is_large: bool,
 }
 
+/// The first bytes of a file of weights: all of its header, and what it says about a file of its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStart {
+    /// Length and header.
+    pub bytes: Vec<u8>,
+    /// Of the whole file.
+    pub size_bytes: u64,
+}
+
 impl Hub {
     /// Connects with the operator's token, else with that of the environment.
     ///
@@ -158,10 +193,41 @@ impl Hub {
     /// # Errors
     /// When the hub does not deliver and nothing is cached.
     pub async fn small_files(&self, id: &HubId) -> Result<PathBuf, HubError> {
+        self.folder(id, &SMALL.map(str::to_owned)).await
+    }
+
+    /// The folder of the revision in which the one `file` of `id` lies or will lie; where it does not lie there yet, its
+    /// start comes along.
+    ///
+    /// # Errors
+    /// When there is no such file, or the hub does not deliver and nothing is cached.
+    pub async fn single_file(&self, id: &HubId, file: &str) -> Result<(PathBuf, Option<FileStart>), HubError> {
+        let folder = self.folder(id, &[]).await?;
+        if folder.join(file).exists() {
+            return Ok((folder, None));
+        }
+        let missing = |place| {
+            let repository = format!("{}/{}", id.owner, id.name);
+            HubError::NoFile { repository, file: file.to_owned(), place }
+        };
+        if self.is_offline {
+            return Err(missing(" in the cache"));
+        }
+        let commit = commit_of(&folder);
+        let listed = self.list(id, commit.as_deref()).await?;
+        let found = listed.iter().find(|listed| listed.path == file).ok_or_else(|| missing(""))?;
+        let remote = self.client.model(&id.owner, &id.name);
+        let start = fetch::header(&remote, commit.as_deref(), found).await?;
+        Ok((folder, Some(FileStart { bytes: start, size_bytes: found.size_bytes })))
+    }
+
+    /// Brings the files of the revision that match `patterns` here and returns its folder; see
+    /// [`small_files`](Self::small_files).
+    async fn folder(&self, id: &HubId, patterns: &[String]) -> Result<PathBuf, HubError> {
         if self.is_offline {
             return Ok(self.cached(id).await?);
         }
-        let error = match self.snapshot(id, id.revision.as_deref(), &SMALL.map(str::to_owned)).await {
+        let error = match self.snapshot(id, id.revision.as_deref(), patterns).await {
             Ok(folder) => return Ok(folder),
             Err(error) => error,
         };
@@ -178,7 +244,7 @@ impl Hub {
         }
     }
 
-    /// Brings the weights that belong to the small files in `folder` here. Offline there is nothing to do: what is
+    /// Brings the weights that belong to the small files in `folder` here, or the one file that `id` names. Offline there is nothing to do: what is
     /// missing shows when it is opened.
     ///
     /// # Errors
@@ -193,10 +259,12 @@ impl Hub {
         if self.is_offline {
             return Ok(());
         }
-        // The folder is named by its commit: the weights are those of the same one.
-        let commit = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        let commit = commit_of(folder);
         let listed = self.list(id, commit.as_deref()).await?;
-        let chosen = choice::weights(&listed, variant)?;
+        let chosen = match id.file() {
+            Some(file) => listed.into_iter().filter(|listed| listed.path == file).collect(),
+            None => choice::weights(&listed, variant)?,
+        };
         let missing: Vec<&RemoteFile> = chosen.iter().filter(|file| !folder.join(&file.path).exists()).collect();
         let blobs = self.client.cache_dir().join(format!("models--{}--{}", id.owner, id.name)).join("blobs");
         let total_bytes = missing.iter().map(|file| file.size_bytes).sum();
@@ -238,6 +306,11 @@ impl Hub {
         }
         Ok(files)
     }
+}
+
+/// The folder of a revision is named by its commit, so that weights are those of the same one.
+fn commit_of(folder: &Path) -> Option<String> {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

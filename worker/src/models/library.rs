@@ -1,6 +1,5 @@
 //! The real [`ModelLoader`]: folders, single files, the hub and embedded files.
 
-use candle_core::{DType, Device};
 use tokio::runtime::Handle;
 
 use super::hub::meter::Meter;
@@ -8,15 +7,12 @@ use super::hub::{Hub, HubSettings};
 use super::source::{ModelSource, Remote, Resolved};
 use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
 use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
-use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, StepView, families};
-
-/// Type in which weights are held in memory, whatever their files hold.
-const WEIGHTS: DType = DType::F32;
+use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, Placement, StepView, families};
 
 /// All models of a worker with their files.
 #[derive(Debug)]
 pub struct Library {
-    device: Device,
+    placement: Placement,
     adapters: AdapterSet,
     /// Downloads of the engine thread run on the worker's own runtime.
     runtime: Handle,
@@ -41,10 +37,10 @@ impl Library {
         sources: &[ModelSource],
         hub: &HubSettings,
         adapters: AdapterSet,
-        device: Device,
+        placement: Placement,
     ) -> Result<Self, LoadError> {
         let runtime = Handle::current();
-        let mut library = Self { device, adapters, runtime, catalogue: Vec::new(), entries: Vec::new() };
+        let mut library = Self { placement, adapters, runtime, catalogue: Vec::new(), entries: Vec::new() };
         for source in sources {
             let hub = || Hub::new(hub).map_err(|error| source.not_delivered(error));
             let Resolved { files, remote } = source.resolve(hub).await?;
@@ -86,8 +82,8 @@ impl ModelLoader for Library {
 
     fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {
         let Entry { files, remote } = &self.entries[self.position(name)?];
-        let mut counted = files.count();
-        if let (Err(_), Some((source, Remote { hub, id, folder }))) = (&counted, remote) {
+        let mut measured = families::measure(files, &self.placement);
+        if let (Err(FilesError::Missing { .. }), Some((source, Remote { hub, id, folder }))) = (&measured, remote) {
             let mut meter = Meter::new(name);
             let mut shown = |so_far: &LoadProgress| {
                 meter.show(so_far);
@@ -95,16 +91,15 @@ impl ModelLoader for Library {
             };
             let weights = hub.weights(id, folder, source.options.variant.as_deref(), &mut shown);
             self.runtime.block_on(weights).map_err(|error| source.not_delivered(error))?;
-            counted = files.count();
+            measured = families::measure(files, &self.placement);
         }
-        let numbers = counted.map_err(|error| unusable(name, error))?;
-        Ok(numbers * WEIGHTS.size_in_bytes() as u64)
+        measured.map_err(|error| unusable(name, error))
     }
 
     fn load(&mut self, name: &str) -> Result<Box<dyn Pipeline>, LoadError> {
         let at = self.position(name)?;
         let embeddings: Vec<_> = self.adapters.embeddings.files().collect();
-        let loaded = families::load(&self.entries[at].files, &embeddings, &self.device);
+        let loaded = families::load(&self.entries[at].files, &embeddings, &self.placement);
         let mut pipeline = loaded.map_err(|error| unusable(name, error))?;
         warm(pipeline.as_mut(), &self.catalogue[at]);
         Ok(pipeline)

@@ -87,7 +87,9 @@ pub enum LoadError {
     #[error("no model is called {0}")]
     Unknown(String),
     /// Neither a folder nor a file nor an id of the hub.
-    #[error("{name}: {location} is no folder, no file, and no hub id of the form owner/name")]
+    #[error(
+        "{name}: {location} is no folder, no file, and no hub id of the form owner/name or owner/name/file.safetensors"
+    )]
     NotFound {
         /// Name of the model.
         name: String,
@@ -95,7 +97,7 @@ pub enum LoadError {
         location: String,
     },
     /// The hub did not deliver.
-    #[error("{name}: {id} could not be downloaded")]
+    #[error("{name}: {id} is not here and could not be downloaded")]
     Hub {
         /// Name of the model.
         name: String,

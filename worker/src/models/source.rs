@@ -12,8 +12,8 @@ use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
 pub struct ModelSource {
     /// Name in the catalogue.
     pub name: String,
-    /// A folder in the diffusers layout, a `.safetensors` file in the original layout, or an id on the Hugging Face
-    /// hub such as `owner/name` or `owner/name@revision`.
+    /// A folder in the diffusers layout, a `.safetensors` file in the original layout, an id on the Hugging Face hub
+    /// such as `owner/name` or `owner/name@revision`, or such a file there: `owner/name/file.safetensors@revision`.
     pub location: String,
     /// What the operator says about the files.
     pub options: ModelOptions,
@@ -104,17 +104,39 @@ impl ModelSource {
         let path = Path::new(&self.location);
         let is_file_name = path.extension().is_some_and(|ending| FILE_ENDINGS.iter().any(|known| ending == *known));
         if path.is_dir() {
-            Ok(Resolved { files: self.with_options(ModelFiles::folder(path)), remote: None })
-        } else if path.is_file() || is_file_name {
+            return Ok(Resolved { files: self.with_options(ModelFiles::folder(path)), remote: None });
+        }
+        // A name of a file is one on the hub only where it has a repository before it.
+        let id = self.location.parse::<HubId>().ok().filter(|id| id.file().is_some() || !is_file_name);
+        if path.is_file() || (is_file_name && id.is_none()) {
             Ok(Resolved { files: self.with_options(self.checkpoint(path)?), remote: None })
-        } else if let Ok(id) = self.location.parse::<HubId>() {
+        } else if let Some(id) = id {
             let hub = hub()?;
-            let folder = hub.small_files(&id).await.map_err(|source| self.not_delivered(source))?;
-            let files = self.with_options(ModelFiles::folder(&folder));
-            Ok(Resolved { files, remote: Some(Remote { hub, id, folder }) })
+            let (files, folder) = self.on_the_hub(&hub, &id).await?;
+            Ok(Resolved { files: self.with_options(files), remote: Some(Remote { hub, id, folder }) })
         } else {
             Err(LoadError::NotFound { name: self.name.clone(), location: self.location.clone() })
         }
+    }
+
+    /// What the hub has of `id` so far, and the folder that the rest will come to.
+    async fn on_the_hub(&self, hub: &Hub, id: &HubId) -> Result<(ModelFiles, PathBuf), LoadError> {
+        let failed = |source| self.not_delivered(source);
+        let Some(file) = id.file() else {
+            let folder = hub.small_files(id).await.map_err(failed)?;
+            return Ok((ModelFiles::folder(&folder), folder));
+        };
+        let (folder, start) = hub.single_file(id, file).await.map_err(failed)?;
+        let path = folder.join(file);
+        let files = match start {
+            None => self.checkpoint(&path)?,
+            Some(start) => {
+                let configs = self.options.config.as_deref();
+                let opened = ModelFiles::checkpoint_to_come(&path, &start.bytes, start.size_bytes, configs);
+                opened.map_err(|error| self.unusable(error))?
+            }
+        };
+        Ok((files, folder))
     }
 
     /// The error of a download.
@@ -127,8 +149,11 @@ impl ModelSource {
             Some(folder) => ModelFiles::checkpoint_with_configs(path, folder),
             None => ModelFiles::checkpoint(path),
         };
-        let failed = |error: FilesError| LoadError::Files { name: self.name.clone(), source: Box::new(error) };
-        opened.map_err(failed)
+        opened.map_err(|error| self.unusable(error))
+    }
+
+    fn unusable(&self, error: FilesError) -> LoadError {
+        LoadError::Files { name: self.name.clone(), source: Box::new(error) }
     }
 
     fn with_options(&self, files: ModelFiles) -> ModelFiles {

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use sd_worker::diffusion::schedulers::{SCHEDULERS, SigmaSpacing};
+use sd_worker::diffusion::pipeline::ModelSchedule;
+use sd_worker::diffusion::schedulers::{AlignedModel, SCHEDULERS, SchedulerConfig, SigmaSpacing};
 use sd_worker::diffusion::{
-    CancelToken, Finished, GenerateError, GenerationSpec, ModelInfo, Observer, Outcome, Picture, Pipeline, StepView,
+    CancelToken, Finished, GenerateError, GenerationSpec, MicroKind, ModelInfo, Observer, Outcome, Picture, Pipeline,
+    StepView,
 };
 use sd_worker::models::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
 
@@ -79,6 +81,9 @@ impl ScriptedLoader {
             guidance_scale: 7.5,
             scheduler: &SCHEDULERS[0],
             sigmas: SigmaSpacing::Default,
+            schedule: ModelSchedule { config: SchedulerConfig::default(), aligned: AlignedModel::Sd15 },
+            micro: MicroKind::None,
+            has_guidance_inside: false,
             latent_channels: 4,
             latent_scale: 8,
             scaling_factor: 1.0,

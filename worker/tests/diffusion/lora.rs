@@ -37,9 +37,10 @@ impl Model {
         let patched = |network, kept: &KeptLayers| {
             let mut all = Patches::default();
             for (lora, weight) in loras {
-                let (patches, unmatched) = lora.patches_for(network, &kept.shapes(), *weight).unwrap();
-                assert_eq!(unmatched, [""; 0]);
-                all.extend(patches);
+                let shapes = kept.shapes();
+                let fit = lora.fit(network, &shapes).unwrap();
+                assert_eq!(fit.unmatched(), [""; 0]);
+                all.extend(fit.patches(*weight, &Device::Cpu).unwrap());
             }
             kept.with_patches(&all)
         };
@@ -65,7 +66,7 @@ fn outputs(
 }
 
 fn open(name: &str) -> Lora {
-    Lora::open(&ModelFiles::folder(golden("lora")), &format!("{name}.safetensors"), &Device::Cpu).unwrap()
+    Lora::open(&ModelFiles::folder(golden("lora")), &format!("{name}.safetensors")).unwrap()
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f32> {
@@ -126,13 +127,15 @@ fn shared(folder: &str) -> Option<ModelFiles> {
 fn matches_every_key_of_real_files() {
     let Some(files) = shared("lora") else { return };
     let (unet, text) = (genuine("sd15"), genuine("clip_l"));
-    let check = |name: &str, counts: [usize; 2], tokens: usize| {
-        let lora = Lora::open(&files, &format!("{name}.safetensors"), &Device::Cpu).unwrap();
+    let check = |name: &str, counts: [usize; 2], words: usize| {
+        let lora = Lora::open(&files, &format!("{name}.safetensors")).unwrap();
         assert_eq!(lora.unread(), [""; 0], "{name}");
-        assert_eq!(lora.tokens().len(), tokens, "{name}");
+        let trained = lora.words(&[(TextEncoder::First, 768)], &Device::Cpu).unwrap();
+        assert_eq!((trained.words.len(), trained.unusable.len()), (words, 0), "{name}");
         for ((network, layers), count) in [(Network::Unet, &unet), (Network::TextEncoder, &text)].iter().zip(counts) {
-            let (patches, unmatched) = lora.patches_for(*network, layers, 1.0).unwrap();
-            assert_eq!((patches.len(), unmatched), (count, vec![]), "{name}");
+            let fit = lora.fit(*network, layers).unwrap();
+            let patches = fit.patches(1.0, &Device::Cpu).unwrap();
+            assert_eq!((patches.len(), fit.unmatched()), (count, &[][..]), "{name}");
         }
     };
     // 16 transformers of two attentions of four matrices, and where it says so one feed-forward matrix.
@@ -164,7 +167,7 @@ fn sdxl_file(folder: &std::path::Path, layers: &[(String, Vec<usize>)]) -> Lora 
             .insert(format!("{name}.lora_up.weight"), zeros(&[&[shape[0], 1], &vec![1; shape.len() - 2][..]].concat()));
     }
     candle_core::safetensors::save(&tensors, folder.join("sdxl.safetensors")).unwrap();
-    Lora::open(&ModelFiles::folder(folder), "sdxl.safetensors", &Device::Cpu).unwrap()
+    Lora::open(&ModelFiles::folder(folder), "sdxl.safetensors").unwrap()
 }
 
 #[test]
@@ -182,12 +185,16 @@ fn finds_layers_by_the_names_of_the_original_layout() {
         let known = genuine(model);
         for ((name, shape), layer) in layers.iter().zip(&known) {
             let lora = sdxl_file(folder.path(), &[(name.clone(), shape.clone())]);
-            let (patches, unmatched) = lora.patches_for(Network::Unet, &known, 1.0).unwrap();
-            assert_eq!(unmatched, [""; 0]);
-            assert!(patches.contains(&layer.path), "{model}: {name} is not {}", layer.path);
+            let fit = lora.fit(Network::Unet, &known).unwrap();
+            assert_eq!(fit.unmatched(), [""; 0]);
+            assert!(
+                fit.patches(1.0, &Device::Cpu).unwrap().contains(&layer.path),
+                "{model}: {name} is not {}",
+                layer.path
+            );
         }
         let all = sdxl_file(folder.path(), &layers);
-        let (patches, unmatched) = all.patches_for(Network::Unet, &known, 1.0).unwrap();
-        assert_eq!((patches.len(), unmatched.len()), (known.len(), 0));
+        let fit = all.fit(Network::Unet, &known).unwrap();
+        assert_eq!((fit.patches(1.0, &Device::Cpu).unwrap().len(), fit.unmatched().len()), (known.len(), 0));
     }
 }

@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod caches;
 mod configs;
+mod dtypes;
 mod embeddings;
 mod families;
 mod images;
@@ -23,6 +25,7 @@ use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 use sd_worker::diffusion::weights::ModelFiles;
+use sd_worker::diffusion::{CancelToken, Finished, GenerationSpec, Observer, Outcome, Pipeline, StepView};
 
 /// Relative L2 distance from diffusers that one network call, or a whole walk, may show in f32.
 const RELATIVE_L2_MAX: f64 = 1e-4;
@@ -42,6 +45,21 @@ fn golden_json<T: serde::de::DeserializeOwned>(name: &str) -> T {
 /// One of the tiny pipelines.
 fn tiny_model(name: &str) -> ModelFiles {
     ModelFiles::folder(golden(name))
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn started(&mut self, _steps: u32) {}
+    fn stepped(&mut self, _view: &StepView<'_>) {}
+}
+
+/// What `pipeline` draws where nobody looks on or interferes.
+fn finished(pipeline: &mut dyn Pipeline, spec: &GenerationSpec) -> Finished {
+    match pipeline.generate(spec, &CancelToken::default(), &mut Nobody).unwrap() {
+        Outcome::Finished(finished) => finished,
+        other => panic!("not finished: {other:?}"),
+    }
 }
 
 /// ‖found − expected‖ / ‖expected‖

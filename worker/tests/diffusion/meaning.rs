@@ -2,9 +2,8 @@
 
 use std::cell::Cell;
 
-use candle_core::Device;
 use sd_worker::diffusion::{
-    CancelToken, GenerationSpec, Observer, Outcome, Picture, Pipeline, StepView, families, schedulers,
+    CancelToken, GenerationSpec, Observer, Outcome, Picture, Pipeline, Placement, StepView, families, schedulers,
 };
 
 /// Cancels after some steps, where it is asked to.
@@ -28,7 +27,7 @@ impl Observer for Watcher {
 }
 
 fn builtin() -> Box<dyn Pipeline> {
-    families::load(&sd_worker::builtin::files(), &[], &Device::Cpu).unwrap()
+    families::load(&sd_worker::builtin::files(), &[], &Placement::cpu()).unwrap()
 }
 
 fn spec(prompt: &str, seed: u64) -> GenerationSpec {

@@ -1,7 +1,7 @@
-use candle_core::Device;
 use sd_worker::diffusion::weights::ModelFiles;
 use sd_worker::diffusion::{
-    CancelToken, GenerationSpec, GuidanceSpec, Observer, Outcome, Pipeline, StepView, families, schedulers,
+    CancelToken, GenerationSpec, GuidanceSpec, ModelInfo, Observer, Outcome, Pipeline, Placement, StepView, families,
+    schedulers,
 };
 use serde::Deserialize;
 
@@ -10,10 +10,11 @@ use super::{golden, golden_json, tiny_model};
 /// Largest difference of a byte from diffusers' picture.
 const BYTE_DIFFERENCE_MAX: u8 = 2;
 
+/// A picture that diffusers drew.
 #[derive(Deserialize)]
-struct Case {
-    file: String,
-    model: String,
+pub(super) struct Case {
+    pub(super) file: String,
+    pub(super) model: String,
     prompt: String,
     negative_prompt: String,
     scheduler: String,
@@ -24,6 +25,36 @@ struct Case {
     width: u32,
     height: u32,
     batch_size: u32,
+}
+
+impl Case {
+    /// Every picture in `pictures/`.
+    pub(super) fn all() -> Vec<Self> {
+        golden_json("pictures.json")
+    }
+
+    /// What was asked for.
+    pub(super) fn spec(&self, info: &ModelInfo) -> GenerationSpec {
+        GenerationSpec {
+            negative_prompt: Some(self.negative_prompt.clone()),
+            width: self.width,
+            height: self.height,
+            steps: self.steps,
+            guidance: GuidanceSpec::of(self.guidance_scale),
+            seed: self.seed,
+            batch_size: self.batch_size,
+            scheduler: schedulers::find(&self.scheduler).unwrap(),
+            sigmas: schedulers::SigmaSpacing::find(&self.sigmas).unwrap(),
+            ..GenerationSpec::new(self.prompt.clone(), info)
+        }
+    }
+
+    /// The bytes of its pictures, one below the other.
+    pub(super) fn expected(&self) -> Vec<u8> {
+        let picture = image::open(golden("pictures").join(&self.file)).unwrap().to_rgb8();
+        assert_eq!(picture.dimensions(), (self.width, self.height * self.batch_size));
+        picture.into_raw()
+    }
 }
 
 /// Counts what it is told.
@@ -45,40 +76,26 @@ impl Observer for Counter {
     }
 }
 
-fn files(model: &str) -> ModelFiles {
+pub(super) fn files(model: &str) -> ModelFiles {
     if model == "builtin" { sd_worker::builtin::files() } else { tiny_model(model) }
 }
 
 fn check(model: &str) {
     let files = files(model);
     let info = families::inspect(&files).unwrap();
-    let mut pipeline: Box<dyn Pipeline> = families::load(&files, &[], &Device::Cpu).unwrap();
-    let cases: Vec<Case> = golden_json("pictures.json");
-    let cases: Vec<_> = cases.into_iter().filter(|case| case.model == model).collect();
+    let mut pipeline: Box<dyn Pipeline> = families::load(&files, &[], &Placement::cpu()).unwrap();
+    let cases: Vec<_> = Case::all().into_iter().filter(|case| case.model == model).collect();
     assert!(!cases.is_empty());
     for case in cases {
-        let spec = GenerationSpec {
-            negative_prompt: Some(case.negative_prompt),
-            width: case.width,
-            height: case.height,
-            steps: case.steps,
-            guidance: GuidanceSpec::of(case.guidance_scale),
-            seed: case.seed,
-            batch_size: case.batch_size,
-            scheduler: schedulers::find(&case.scheduler).unwrap(),
-            sigmas: schedulers::SigmaSpacing::find(&case.sigmas).unwrap(),
-            ..GenerationSpec::new(case.prompt, &info)
-        };
         let mut counter = Counter::default();
-        let outcome = pipeline.generate(&spec, &CancelToken::default(), &mut counter).unwrap();
+        let outcome = pipeline.generate(&case.spec(&info), &CancelToken::default(), &mut counter).unwrap();
         let Outcome::Finished(finished) = outcome else { panic!("nobody canceled") };
         assert_eq!(counter.told, (1..=case.steps).collect::<Vec<_>>());
         assert_eq!(finished.pictures.len(), case.batch_size as usize);
 
-        let expected = image::open(golden("pictures").join(&case.file)).unwrap().to_rgb8();
-        assert_eq!(expected.dimensions(), (case.width, case.height * case.batch_size));
+        let expected = case.expected();
         let found: Vec<u8> = finished.pictures.iter().flat_map(|picture| picture.rgb.iter().copied()).collect();
-        let differences: Vec<u8> = found.iter().zip(expected.as_raw()).map(|(f, e)| f.abs_diff(*e)).collect();
+        let differences: Vec<u8> = found.iter().zip(&expected).map(|(f, e)| f.abs_diff(*e)).collect();
         let worst = differences.iter().max().unwrap();
         let differing = differences.iter().filter(|difference| **difference > 0).count();
         println!("{}: at most {worst}/255, {differing} of {} bytes differ", case.file, found.len());

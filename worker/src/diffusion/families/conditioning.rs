@@ -2,13 +2,14 @@
 
 use candle_core::{Device, Tensor};
 
+use super::networks::Networks;
 use super::stop::Stop;
 use super::text::{TextEncoding, TextStack};
 use crate::diffusion::cancel::CancelToken;
 use crate::diffusion::guidance::Guidance;
-use crate::diffusion::nn::clip_text::ClipTextEncoder;
 use crate::diffusion::nn::time::guidance_scale_embedding;
 use crate::diffusion::nn::unet::{AddedConditioning, UnetInput};
+use crate::diffusion::pipeline::MicroKind;
 use crate::diffusion::spec::{GenerationSpec, MicroConditioning};
 
 /// Everything of a model that reads a request rather than a picture.
@@ -22,56 +23,31 @@ pub(super) struct Conditioner {
     pub(super) guidance_channels: Option<usize>,
 }
 
-/// What a network is told about the picture's origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MicroKind {
-    /// Nothing: Stable Diffusion 1 and 2.
-    None,
-    /// Original size, crop, target size: SDXL.
-    Sizes,
-    /// Original size, crop, aesthetic score: the SDXL refiner.
-    Aesthetic,
-}
-
-impl MicroKind {
-    /// How many numbers that is.
-    pub(super) fn ids(self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Sizes => 6,
-            Self::Aesthetic => 5,
-        }
-    }
-}
-
 impl Conditioner {
     /// What steers the walk of `spec`.
     pub(super) fn guidance(
-        &self,
+        &mut self,
         spec: &GenerationSpec,
-        encoders: &[ClipTextEncoder],
+        networks: &Networks,
         cancel: &CancelToken,
         warnings: &mut Vec<String>,
     ) -> Result<Guidance, Stop> {
         let batch = spec.batch_size as usize;
         let two_sided = self.guidance_channels.is_none() && Guidance::is_on(spec.guidance.scale);
         let negative = spec.negative_prompt.as_deref();
-        if self.guidance_channels.is_some() && negative.is_some_and(|negative| !negative.is_empty()) {
-            warnings.push("This model has guidance built in and reads no negative prompt.".into());
-        }
         let prompts = [("prompt", spec.prompt.as_str()), ("negative prompt", negative.unwrap_or_default())];
-        let read = self.text.read(if two_sided { &prompts } else { &prompts[..1] }, warnings)?;
-        // Diffusers skips layers for the prompt only.
-        let skips = [spec.clip_skip, 0];
-        let mut texts = read.iter().zip(skips).map(|(text, skip)| self.text.encode(text, encoders, skip, cancel));
-        let prompt = texts.next().expect("the prompt was read")?;
+        let sides = if two_sided { 2 } else { 1 };
+        let mut read = self.text.read(&prompts[..sides], &networks.words, warnings)?.into_iter();
+        let prompt = self.text.encode(read.next().expect("the prompt was read"), networks, spec.clip_skip, cancel)?;
         let prompt = self.input(&prompt, spec, Side::Prompt)?.repeated(batch)?;
-        let negative = texts.next().map(|text| {
-            let text = text?;
+        let mut guided = None;
+        if let Some(text) = read.next() {
+            // Diffusers skips layers for the prompt only.
+            let text = self.text.encode(text, networks, 0, cancel)?;
             let text = if self.zeros_for_no_negative && negative.is_none() { text.zeros()? } else { text };
-            Ok::<_, Stop>(self.input(&text, spec, Side::Negative)?.repeated(batch)?)
-        });
-        Ok(Guidance::new(prompt, negative.transpose()?.as_ref(), spec.guidance)?)
+            guided = Some(self.input(&text, spec, Side::Negative)?.repeated(batch)?);
+        }
+        Ok(Guidance::new(prompt, guided.as_ref(), spec.guidance)?)
     }
 
     fn input(&self, text: &TextEncoding, spec: &GenerationSpec, side: Side) -> Result<UnetInput, Stop> {

@@ -11,15 +11,18 @@ use candle_core::{DType, Device, Tensor};
 
 use super::conditioning::Conditioner;
 use super::networks::Adaptable;
+use super::pictures::{PictureEncoder, Shown};
 use super::stop::Stop;
 use crate::diffusion::cancel::CancelToken;
 use crate::diffusion::denoise::{Inpainting, Walk};
-use crate::diffusion::inpaint::{latent_mask, pixel_mask};
-use crate::diffusion::nn::vae::{VaeDecoder, VaeEncoder};
+use crate::diffusion::inpaint::latent_mask;
+use crate::diffusion::nn::vae::VaeDecoder;
 use crate::diffusion::noise::LatentNoise;
-use crate::diffusion::pipeline::{Finished, GenerateError, HandedOver, Observer, Outcome, Picture, Pipeline};
-use crate::diffusion::pixels::{pictures_from_decoded, tensor_from_picture};
-use crate::diffusion::schedulers::{AlignedModel, ScheduleSpec, Scheduler, SchedulerConfig};
+use crate::diffusion::pipeline::{
+    CacheUse, Finished, GenerateError, HandedOver, ModelSchedule, Observer, Outcome, Picture, Pipeline,
+};
+use crate::diffusion::pixels::pictures_from_decoded;
+use crate::diffusion::schedulers::Scheduler;
 use crate::diffusion::spec::{GenerationSpec, ImageStart, Start};
 
 /// A loaded model of any family.
@@ -30,13 +33,11 @@ pub(super) struct LatentDiffusion {
     pub(super) networks: Adaptable,
     /// Channels of the UNet's input beside the latents: a mask and a masked picture, or none.
     pub(super) inpainting_channels: usize,
-    /// Absent where the weights have the decoder only.
-    pub(super) encoder: Option<VaeEncoder>,
+    pub(super) encoder: PictureEncoder,
     pub(super) decoder: VaeDecoder,
-    pub(super) scheduler: SchedulerConfig,
+    pub(super) schedule: ModelSchedule,
     pub(super) latent_channels: usize,
     pub(super) latent_scale: usize,
-    pub(super) aligned: AlignedModel,
     /// What everybody who draws with this model should know.
     pub(super) warnings: Vec<String>,
 }
@@ -48,8 +49,17 @@ impl Pipeline for LatentDiffusion {
         cancel: &CancelToken,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, GenerateError> {
-        match self.draw(spec, cancel, observer) {
-            Ok(outcome) => Ok(outcome),
+        let drawn = self.draw(spec, cancel, observer);
+        // Counted from one generation to the next, however it ended.
+        let caches = CacheUse {
+            texts: self.conditioner.text.take_reuse(),
+            pictures: self.encoder.take_reuse(),
+            loras: self.networks.take_reuse(),
+        };
+        match drawn {
+            Ok(Outcome::Finished(finished)) => Ok(Outcome::Finished(Finished { caches, ..finished })),
+            Ok(Outcome::HandedOver(over)) => Ok(Outcome::HandedOver(HandedOver { caches, ..over })),
+            Ok(Outcome::Canceled) => Ok(Outcome::Canceled),
             Err(Stop::Canceled) => Ok(Outcome::Canceled),
             Err(Stop::Failed(error)) => Err(error),
         }
@@ -71,13 +81,13 @@ impl LatentDiffusion {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, Stop> {
         let mut warnings = self.warnings.clone();
-        let mut scheduler = spec.scheduler.build(&self.scheduler, &self.schedule_spec(spec))?;
+        let mut scheduler = spec.scheduler.build(&self.schedule.config, &self.schedule.of(spec))?;
         let range = steps_of(spec, scheduler.as_ref());
 
         let encode_started = Instant::now();
         let networks = self.networks.with(&spec.loras).map_err(|error| GenerateError::Lora(Box::new(error)))?;
         warnings.extend(networks.warnings.iter().cloned());
-        let guidance = self.conditioner.guidance(spec, &networks.encoders, cancel, &mut warnings)?;
+        let guidance = self.conditioner.guidance(spec, &networks, cancel, &mut warnings)?;
         let encode_time = encode_started.elapsed();
         // A picture's walk is all that a job asks for; a refiner goes on counting where the base model stopped.
         let origin = if matches!(spec.start, Start::Image(_)) { range.start } else { 0 };
@@ -99,18 +109,15 @@ impl LatentDiffusion {
         .run(sample, range, observer)?;
         let denoise_time = denoise_started.elapsed();
         if spec.denoising_end < 1.0 {
-            return Ok(Outcome::HandedOver(HandedOver { latents, warnings, encode_time, denoise_time }));
+            let caches = CacheUse::default();
+            return Ok(Outcome::HandedOver(HandedOver { latents, warnings, encode_time, denoise_time, caches }));
         }
 
         let decode_started = Instant::now();
         let pictures = self.decode(&latents, cancel)?;
         let decode_time = decode_started.elapsed();
-        Ok(Outcome::Finished(Finished { pictures, warnings, encode_time, denoise_time, decode_time }))
-    }
-
-    fn schedule_spec(&self, spec: &GenerationSpec) -> ScheduleSpec {
-        let plain = ScheduleSpec::new(spec.steps as usize, spec.sigmas);
-        ScheduleSpec { eta: spec.eta, seed: spec.seed, aligned: self.aligned, ..plain }
+        let caches = CacheUse::default();
+        Ok(Outcome::Finished(Finished { pictures, warnings, encode_time, denoise_time, decode_time, caches }))
     }
 
     fn noise(&self, spec: &GenerationSpec) -> LatentNoise {
@@ -120,7 +127,7 @@ impl LatentDiffusion {
     }
 
     fn prepare(
-        &self,
+        &mut self,
         spec: &GenerationSpec,
         scheduler: &dyn Scheduler,
         first: usize,
@@ -141,7 +148,7 @@ impl LatentDiffusion {
 
     /// Diffusers' `prepare_latents` of the image-to-image and inpainting pipelines.
     fn prepare_image(
-        &self,
+        &mut self,
         spec: &GenerationSpec,
         image: &ImageStart,
         scheduler: &dyn Scheduler,
@@ -149,11 +156,11 @@ impl LatentDiffusion {
         noise: &mut LatentNoise,
         cancel: &CancelToken,
     ) -> Result<Prepared, Stop> {
-        let pixels = tensor_from_picture(&image.picture, &self.device)?;
+        let picture = &image.picture;
         let from_noise = image.mask.is_some() && image.strength >= 1.0;
         // A network that sees the picture beside the sample needs no latents of it to start from pure noise.
         let is_encoded = !from_noise || self.inpainting_channels == 0;
-        let clean = is_encoded.then(|| self.encode(&pixels, noise, cancel)).transpose()?;
+        let clean = is_encoded.then(|| self.encode(Shown::Whole(picture), noise, cancel)).transpose()?;
         let fresh = noise.draw()?;
         let Some(masked) = &image.mask else {
             let clean = clean.expect("a picture without a mask is encoded");
@@ -166,8 +173,7 @@ impl LatentDiffusion {
             Some(filled) if !from_noise => scheduler.add_noise(&filled, &fresh, first)?,
             _ => (&fresh * scheduler.initial_sigma())?,
         };
-        let kept = pixel_mask(&masked.mask, &self.device)?.affine(-1.0, 1.0)?;
-        let outside = self.encode(&pixels.broadcast_mul(&kept)?, noise, cancel)?;
+        let outside = self.encode(Shown::Outside(picture, &masked.mask), noise, cancel)?;
         let inpainting = match clean {
             _ if self.inpainting_channels > 0 => beside(&mask, &outside)?,
             Some(clean) => Inpainting::Repaint { mask, clean, noise: fresh },
@@ -179,7 +185,7 @@ impl LatentDiffusion {
     /// What a network that expects a mask is given where there is none: all of the picture is drawn, and nothing is
     /// seen of it.
     fn unmasked(
-        &self,
+        &mut self,
         spec: &GenerationSpec,
         noise: &mut LatentNoise,
         cancel: &CancelToken,
@@ -187,16 +193,14 @@ impl LatentDiffusion {
         if self.inpainting_channels == 0 {
             return Ok(Inpainting::Off);
         }
-        let (height, width) = (spec.height as usize, spec.width as usize);
-        let outside = self.encode(&Tensor::zeros((1, height, width, 3), DType::F32, &self.device)?, noise, cancel)?;
+        let outside = self.encode(Shown::Nothing((spec.width, spec.height)), noise, cancel)?;
         let (_, rows, columns, _) = outside.dims4()?;
         Ok(beside(&Tensor::ones((1, rows, columns, 1), DType::F32, &self.device)?, &outside)?)
     }
 
     /// A sample of the VAE's posterior for every picture of the batch, `[batch, h, w, channels]` of unit variance.
-    fn encode(&self, pixels: &Tensor, noise: &mut LatentNoise, cancel: &CancelToken) -> Result<Tensor, Stop> {
-        let encoder = self.encoder.as_ref().ok_or(GenerateError::NoEncoder)?;
-        let posterior = encoder.encode(pixels, cancel)?;
+    fn encode(&mut self, shown: Shown<'_>, noise: &mut LatentNoise, cancel: &CancelToken) -> Result<Tensor, Stop> {
+        let posterior = self.encoder.encode(shown, cancel)?;
         let drawn = noise.draw()?;
         let samples = (0..drawn.dim(0)?)
             .map(|item| posterior.sample(&drawn.narrow(0, item, 1)?))

@@ -7,6 +7,7 @@
 //! | `latent_diffusion` | the pipeline that all Stable Diffusions share |
 //! | `networks` | text encoders and UNet, as trained and with LoRAs |
 //! | `conditioning` `text` | from prompts and sizes to what the network is conditioned on |
+//! | `pictures` | from input pictures to the distribution of their latents |
 //! | [`card`] `latent_rgb` | what a folder says about itself, and published preview bases |
 //! | `stop` | why a generation ends early |
 
@@ -16,6 +17,7 @@ mod latent_diffusion;
 mod latent_rgb;
 mod networks;
 mod parts;
+mod pictures;
 mod sd;
 mod sdxl;
 mod stop;
@@ -24,12 +26,12 @@ mod text;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use candle_core::Device;
 use serde::Deserialize;
 use serde_json::Value;
 
 use self::parts::{Layout, Parts};
 use super::pipeline::{ModelInfo, Pipeline};
+use super::placement::Placement;
 use super::weights::{LoadError, ModelFiles};
 
 /// A row of [`FAMILIES`].
@@ -39,11 +41,8 @@ pub struct Family {
     /// The pipelines of diffusers that it can stand for, as `model_index.json` names them.
     pub diffusers_classes: &'static [&'static str],
     matches: fn(&ModelIndex) -> bool,
-    inspect: fn(&ModelFiles) -> Result<ModelInfo, LoadError>,
-    load: Load,
+    layout: &'static Layout,
 }
-
-type Load = fn(&ModelFiles, &[(String, PathBuf)], &Device) -> Result<Box<dyn Pipeline>, LoadError>;
 
 const SDXL_CLASSES: &[&str] =
     &["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"];
@@ -59,37 +58,21 @@ pub static FAMILIES: &[Family] = &[
             "LatentConsistencyModelPipeline",
         ],
         matches: |_| true,
-        inspect: |files| inspect_layout(files, &sd::LAYOUT),
-        load: |files, embeddings, device| load_layout(files, embeddings, device, &sd::LAYOUT),
+        layout: &sd::LAYOUT,
     },
     Family {
         name: sdxl::BASE.family,
         diffusers_classes: SDXL_CLASSES,
         matches: ModelIndex::has_first_text_encoder,
-        inspect: |files| inspect_layout(files, &sdxl::BASE),
-        load: |files, embeddings, device| load_layout(files, embeddings, device, &sdxl::BASE),
+        layout: &sdxl::BASE,
     },
     Family {
         name: sdxl::REFINER.family,
         diffusers_classes: SDXL_CLASSES,
         matches: |index| !index.has_first_text_encoder(),
-        inspect: |files| inspect_layout(files, &sdxl::REFINER),
-        load: |files, embeddings, device| load_layout(files, embeddings, device, &sdxl::REFINER),
+        layout: &sdxl::REFINER,
     },
 ];
-
-fn inspect_layout(files: &ModelFiles, layout: &'static Layout) -> Result<ModelInfo, LoadError> {
-    Parts::read(files, layout)?.info(files)
-}
-
-fn load_layout(
-    files: &ModelFiles,
-    embeddings: &[(String, PathBuf)],
-    device: &Device,
-    layout: &'static Layout,
-) -> Result<Box<dyn Pipeline>, LoadError> {
-    Ok(Box::new(Parts::read(files, layout)?.load(files, embeddings, device)?))
-}
 
 #[derive(Deserialize)]
 struct ModelIndex {
@@ -122,6 +105,10 @@ impl Family {
             LoadError::UnknownFamily { file: files.name(INDEX), class: index.class_name.clone(), known }
         })
     }
+
+    fn parts(files: &ModelFiles) -> Result<Parts, LoadError> {
+        Parts::read(files, Self::of(files)?.layout)
+    }
 }
 
 /// What the configurations of a model say; no weights are read.
@@ -129,20 +116,29 @@ impl Family {
 /// # Errors
 /// When a configuration is missing, unreadable, or asks for what is not implemented.
 pub fn inspect(files: &ModelFiles) -> Result<ModelInfo, LoadError> {
-    (Family::of(files)?.inspect)(files)
+    Family::parts(files)?.info(files)
 }
 
-/// Reads the weights onto `device`. Prompts may call `embeddings`, files of textual inversion, by their names; those
-/// that were made for other models are passed over.
+/// Bytes of memory that the weights of a model will take under `placement`. All of its headers are held against its
+/// configurations, and nothing is mapped.
 ///
 /// # Errors
-/// As [`inspect`], and when weights are missing, do not fit their configuration, or the device has no room.
+/// As [`inspect`], and when weights are missing, broken or do not fit their configuration.
+pub fn measure(files: &ModelFiles, placement: &Placement) -> Result<u64, LoadError> {
+    Family::parts(files)?.measure(files, placement)
+}
+
+/// Reads the weights as `placement` has them. Prompts may call `embeddings`, files of textual inversion, by their names;
+/// those that were made for other models are passed over.
+///
+/// # Errors
+/// As [`measure`], and when the device has no room.
 pub fn load(
     files: &ModelFiles,
     embeddings: &[(String, PathBuf)],
-    device: &Device,
+    placement: &Placement,
 ) -> Result<Box<dyn Pipeline>, LoadError> {
-    (Family::of(files)?.load)(files, embeddings, device)
+    Ok(Box::new(Family::parts(files)?.load(files, embeddings, placement)?))
 }
 
 #[cfg(test)]

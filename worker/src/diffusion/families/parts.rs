@@ -7,16 +7,18 @@ use candle_core::{DType, Device};
 use serde::Deserialize;
 
 use super::card::{ModelCard, PreviewBasis};
-use super::conditioning::{Conditioner, MicroKind};
+use super::conditioning::Conditioner;
 use super::latent_diffusion::LatentDiffusion;
 use super::latent_rgb;
 use super::networks::{Adaptable, folder_and_file};
+use super::pictures::PictureEncoder;
 use super::text::{HiddenState, TextPart, TextStack};
 use crate::diffusion::embeddings::{Embedding, EmbeddingSet, TextEncoder};
-use crate::diffusion::nn::clip_text::ClipTextConfig;
-use crate::diffusion::nn::unet::UnetConfig;
+use crate::diffusion::nn::clip_text::{ClipTextConfig, ClipTextEncoder};
+use crate::diffusion::nn::unet::{Unet, UnetConfig};
 use crate::diffusion::nn::vae::{VaeConfig, VaeDecoder, VaeEncoder};
-use crate::diffusion::pipeline::ModelInfo;
+use crate::diffusion::pipeline::{MicroKind, ModelInfo, ModelSchedule};
+use crate::diffusion::placement::Placement;
 use crate::diffusion::prompt::PromptTokenizer;
 use crate::diffusion::schedulers::{AlignedModel, SchedulerConfig, SigmaSpacing};
 use crate::diffusion::weights::{LoadError, ModelFiles, Weights, config};
@@ -169,6 +171,9 @@ impl Parts {
             guidance_scale: card.guidance_scale.unwrap_or(guidance_scale),
             scheduler,
             sigmas: if scheduler.supports(sigmas) { sigmas } else { SigmaSpacing::Default },
+            schedule: ModelSchedule { config: self.scheduler.clone(), aligned: self.layout.aligned },
+            micro: self.micro(),
+            has_guidance_inside: self.unet.time_cond_proj_dim.is_some(),
             latent_channels: self.vae.latent_channels,
             latent_scale: scale as u32,
             scaling_factor: self.vae.scaling_factor(),
@@ -191,7 +196,34 @@ impl Parts {
         Ok((basis.rows, basis.bias))
     }
 
-    /// Reads the weights onto `device`, and of `embeddings` those that were made for such a model.
+    /// Bytes of memory that the weights take under `placement`, by their headers: each tensor that the configurations
+    /// ask for is looked for and compared, and nothing is mapped.
+    ///
+    /// # Errors
+    /// When a file is missing or broken, or the first tensor that is missing or does not fit.
+    pub(super) fn measure(&self, files: &ModelFiles, placement: &Placement) -> Result<u64, LoadError> {
+        let dtype = placement.dtype;
+        let mut bytes = 0;
+        let mut add = |numbers: u64, dtype: DType| bytes += numbers * dtype.size_in_bytes() as u64;
+        for (folders, config) in self.layout.text.iter().zip(&self.text) {
+            let rehearsed = Weights::rehearse(files, folders.encoder.folder(), "model", |weights| {
+                ClipTextEncoder::load(config, weights, &Device::Cpu, dtype)
+            });
+            add(rehearsed?, dtype);
+        }
+        let rehearsed = Weights::rehearse(files, "unet", "diffusion_pytorch_model", |weights| {
+            Unet::load(&self.unet, weights, &Device::Cpu, dtype)
+        });
+        add(rehearsed?, dtype);
+        let dtype = placement.vae_dtype(self.vae.force_upcast);
+        let rehearsed = Weights::rehearse(files, "vae", "diffusion_pytorch_model", |weights| {
+            load_vae(&self.vae, weights, &Device::Cpu, dtype)
+        });
+        add(rehearsed?, dtype);
+        Ok(bytes)
+    }
+
+    /// Reads the weights, and of `embeddings` those that were made for such a model.
     ///
     /// # Errors
     /// When a file of the model is missing or does not fit, or the device has no room.
@@ -199,50 +231,58 @@ impl Parts {
         self,
         files: &ModelFiles,
         embeddings: &[(String, PathBuf)],
-        device: &Device,
+        placement: &Placement,
     ) -> Result<LatentDiffusion, LoadError> {
-        let dtype = DType::F32;
+        let device = &placement.device;
+        let tokenizers = self.layout.text.iter().zip(&self.text).map(|(folders, config)| {
+            PromptTokenizer::load(files, folders.tokenizer, config.max_position_embeddings, config.vocab_size)
+        });
+        let tokenizers = tokenizers.collect::<Result<Vec<_>, LoadError>>()?;
+        self.measure(files, placement)?;
+
         let micro = self.micro();
         let Self { layout, text, unet, vae, scheduler, pipeline } = self;
-        let parts = layout.text.iter().zip(&text).map(|(folders, config)| {
-            let (positions, vocabulary) = (config.max_position_embeddings, config.vocab_size);
-            Ok(TextPart {
-                encoder: folders.encoder,
-                tokenizer: PromptTokenizer::load(files, folders.tokenizer, positions, vocabulary)?,
-                config: config.clone(),
-                reads: folders.reads,
-            })
+        let parts = layout.text.iter().zip(&text).zip(tokenizers).map(|((folders, config), tokenizer)| TextPart {
+            encoder: folders.encoder,
+            tokenizer,
+            config: config.clone(),
+            reads: folders.reads,
         });
         let encoders: Vec<(TextEncoder, ClipTextConfig)> =
             layout.text.iter().map(|folders| folders.encoder).zip(text.iter().cloned()).collect();
-        let text = TextStack {
-            parts: parts.collect::<Result<_, LoadError>>()?,
-            embeddings: fitting(embeddings, &encoders, device),
-            device: device.clone(),
-        };
-        let (_, warning) = scheduler.entry();
         let conditioner = Conditioner {
-            text,
+            text: TextStack::new(parts.collect(), fitting(embeddings, &encoders, device), device.clone()),
             micro,
             zeros_for_no_negative: unet.addition.is_some() && pipeline.force_zeros_for_empty_prompt,
             guidance_channels: unet.time_cond_proj_dim,
         };
+        let (_, warning) = scheduler.entry();
         let vae_weights = Weights::open(files, "vae", "diffusion_pytorch_model")?;
-        let encoder = VaeEncoder::is_in(&vae_weights).then(|| VaeEncoder::load(&vae, &vae_weights, device, dtype));
+        let (encoder, decoder) = load_vae(&vae, &vae_weights, device, placement.vae_dtype(vae.force_upcast))?;
         Ok(LatentDiffusion {
             device: device.clone(),
             conditioner,
             inpainting_channels: unet.in_channels - vae.latent_channels,
-            networks: Adaptable::load(files, encoders, unet, device, dtype)?,
-            encoder: encoder.transpose()?,
-            decoder: VaeDecoder::load(&vae, &vae_weights, device, dtype)?,
-            scheduler,
+            networks: Adaptable::load(files, encoders, unet, placement)?,
+            encoder: PictureEncoder::new(encoder, device.clone()),
+            decoder,
+            schedule: ModelSchedule { config: scheduler, aligned: layout.aligned },
             latent_channels: vae.latent_channels,
             latent_scale: vae.scale(),
-            aligned: layout.aligned,
             warnings: warning.into_iter().collect(),
         })
     }
+}
+
+/// Both halves of the autoencoder, of which some files have the second only.
+fn load_vae(
+    config: &VaeConfig,
+    weights: &Weights,
+    device: &Device,
+    dtype: DType,
+) -> Result<(Option<VaeEncoder>, VaeDecoder), LoadError> {
+    let encoder = VaeEncoder::is_in(weights).then(|| VaeEncoder::load(config, weights, device, dtype));
+    Ok((encoder.transpose()?, VaeDecoder::load(config, weights, device, dtype)?))
 }
 
 /// The embeddings that fit a model with these encoders. The others belong to other models, so that a prompt's word

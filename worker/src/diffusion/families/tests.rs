@@ -131,7 +131,7 @@ fn an_unknown_pipeline_is_named_with_the_known_ones() {
             value["_class_name"] = "FluxPipeline".into();
         }
     });
-    let message = load(&files, &[], &Device::Cpu).err().unwrap().to_string();
+    let message = load(&files, &[], &Placement::cpu()).err().unwrap().to_string();
     let says =
         "model_index.json names the pipeline \"FluxPipeline\"; this worker knows LatentConsistencyModelPipeline, ";
     assert!(message.contains(says) && message.contains("StableDiffusionXLPipeline"), "{message}");
@@ -140,7 +140,7 @@ fn an_unknown_pipeline_is_named_with_the_known_ones() {
 #[test]
 fn a_missing_file_is_named() {
     let (folder, files) = sd15(|_, _| {});
-    assert!(load(&files, &[], &Device::Cpu).err().unwrap().to_string().ends_with("merges.txt is missing"));
+    assert!(load(&files, &[], &Placement::cpu()).err().unwrap().to_string().ends_with("merges.txt is missing"));
     std::fs::remove_file(folder.path().join("vae/config.json")).unwrap();
     assert!(inspect(&files).unwrap_err().to_string().ends_with("vae/config.json is missing"));
     std::fs::write(folder.path().join("vae/config.json"), "{").unwrap();

@@ -1,13 +1,21 @@
 //! From prompts to what the UNet is given of them, by one text encoder or two.
 
-use candle_core::{Device, Tensor};
+use std::sync::Arc;
 
+use candle_core::{DType, Device, Tensor};
+
+use super::networks::{LoraFile, Networks};
 use super::stop::Stop;
 use crate::diffusion::cancel::CancelToken;
-use crate::diffusion::embeddings::{EmbeddingSet, TextEncoder, inject};
+use crate::diffusion::embeddings::{Embedding, EmbeddingSet, TextEncoder, inject};
 use crate::diffusion::nn::clip_text::{self, ClipTextConfig, ClipTextEncoder, HiddenLayer};
 use crate::diffusion::pipeline::GenerateError;
 use crate::diffusion::prompt::{Chunk, Chunks, PromptTokenizer, apply_weights};
+use crate::diffusion::recent::{Recent, Reuse};
+
+/// Most bytes of encoded texts that a loaded model keeps, so that a prompt that stays the same is not encoded again:
+/// about a hundred chunks of SDXL, and three hundred of Stable Diffusion 1.
+const ENCODED_BYTES_MAX: usize = 64 << 20;
 
 /// What stands before a text encoder.
 #[derive(Debug)]
@@ -58,27 +66,49 @@ impl TextEncoding {
 #[derive(Debug)]
 pub(super) struct TextStack {
     /// In the order of their channels.
-    pub(super) parts: Vec<TextPart>,
-    pub(super) embeddings: EmbeddingSet,
-    pub(super) device: Device,
+    parts: Vec<TextPart>,
+    embeddings: EmbeddingSet,
+    device: Device,
+    encoded: Recent<TextKey, TextEncoding>,
 }
 
 /// A prompt as each of the encoders takes it: chunks by encoder.
-pub(super) struct ReadPrompt(Vec<Chunks>);
+#[derive(Debug, PartialEq)]
+pub(super) struct ReadPrompt(Vec<Vec<Chunk>>);
+
+/// Everything that an encoding depends on, in one model.
+#[derive(Debug, PartialEq)]
+struct TextKey {
+    prompt: ReadPrompt,
+    clip_skip: usize,
+    /// Those that change the encoders.
+    loras: Vec<LoraFile>,
+}
 
 impl TextStack {
+    /// Prompts are read by `parts`, and may call `embeddings` by their names.
+    pub(super) fn new(parts: Vec<TextPart>, embeddings: EmbeddingSet, device: Device) -> Self {
+        Self { parts, embeddings, device, encoded: Recent::new(ENCODED_BYTES_MAX) }
+    }
+
     /// The chunks of `prompts`, each with the name that messages call it, padded to as many as the longest has, so
-    /// that they go through the network together. What their author should hear is added to `warnings`.
+    /// that they go through the network together. The `words` of LoRAs go before embeddings of the same name. What
+    /// their author should hear is added to `warnings`.
     pub(super) fn read(
         &self,
         prompts: &[(&str, &str)],
+        words: &[(String, Arc<Embedding>)],
         warnings: &mut Vec<String>,
     ) -> Result<Vec<ReadPrompt>, GenerateError> {
-        let mut read = Vec::with_capacity(prompts.len());
+        let mut known = self.embeddings.clone();
+        for (word, embedding) in words {
+            known.insert(word, Arc::clone(embedding));
+        }
+        let mut read: Vec<Vec<Chunks>> = Vec::with_capacity(prompts.len());
         for (which, prompt) in prompts {
             let mut by_encoder = Vec::with_capacity(self.parts.len());
             for part in &self.parts {
-                let chunks = part.tokenizer.chunks(prompt, &self.embeddings)?;
+                let chunks = part.tokenizer.chunks(prompt, &known)?;
                 for sentence in chunks.warnings.iter().map(|warning| warning.sentence(which)) {
                     // Two tokenizers of one vocabulary have the same to say.
                     if !warnings.contains(&sentence) {
@@ -87,35 +117,56 @@ impl TextStack {
                 }
                 by_encoder.push(chunks);
             }
-            read.push(ReadPrompt(by_encoder));
+            read.push(by_encoder);
         }
-        let longest = read.iter().flat_map(|prompt| &prompt.0).map(|chunks| chunks.chunks.len()).max().unwrap_or(1);
-        let padded = |ReadPrompt(by_encoder): ReadPrompt| {
+        let longest = read.iter().flatten().map(|chunks| chunks.chunks.len()).max().unwrap_or(1);
+        let padded = |by_encoder: Vec<Chunks>| {
             let parts = by_encoder.into_iter().zip(&self.parts);
-            ReadPrompt(parts.map(|(chunks, part)| chunks.padded_to(longest, &part.tokenizer.empty_chunk())).collect())
+            let chunks = parts.map(|(chunks, part)| chunks.padded_to(longest, &part.tokenizer.empty_chunk()).chunks);
+            ReadPrompt(chunks.collect())
         };
         Ok(read.into_iter().map(padded).collect())
     }
 
-    /// What `encoders` make of a prompt.
+    /// What the encoders of `networks` make of a prompt.
     pub(super) fn encode(
-        &self,
-        prompt: &ReadPrompt,
-        encoders: &[ClipTextEncoder],
+        &mut self,
+        prompt: ReadPrompt,
+        networks: &Networks,
         clip_skip: usize,
         cancel: &CancelToken,
     ) -> Result<TextEncoding, Stop> {
-        let mut hidden = Vec::with_capacity(self.parts.len());
-        let mut pooled = None;
-        for ((part, encoder), chunks) in self.parts.iter().zip(encoders).zip(&prompt.0) {
-            let encodings =
-                chunks.chunks.iter().map(|chunk| part.encode(chunk, encoder, clip_skip, &self.device, cancel));
-            let encodings = encodings.collect::<Result<Vec<_>, Stop>>()?;
-            pooled = encodings.first().and_then(|first| first.pooled.clone());
-            let parts: Vec<Tensor> = encodings.into_iter().map(|encoding| encoding.hidden).collect();
-            hidden.push(Tensor::cat(&parts, 1)?);
-        }
-        Ok(TextEncoding { context: Tensor::cat(&hidden, 2)?, pooled })
+        let Self { parts, device, encoded, .. } = self;
+        let size = prompt.encoded_bytes(parts);
+        let key = TextKey { prompt, clip_skip, loras: networks.text_loras.clone() };
+        encoded.get_or_make(key, size, |TextKey { prompt, .. }| {
+            let mut hidden = Vec::with_capacity(parts.len());
+            let mut pooled = None;
+            for ((part, encoder), chunks) in parts.iter().zip(networks.encoders.iter()).zip(&prompt.0) {
+                let encodings = chunks.iter().map(|chunk| part.encode(chunk, encoder, clip_skip, device, cancel));
+                let encodings = encodings.collect::<Result<Vec<_>, Stop>>()?;
+                pooled = encodings.first().and_then(|first| first.pooled.clone());
+                let states: Vec<Tensor> = encodings.into_iter().map(|encoding| encoding.hidden).collect();
+                hidden.push(Tensor::cat(&states, 1)?);
+            }
+            Ok(TextEncoding { context: Tensor::cat(&hidden, 2)?, pooled })
+        })
+    }
+
+    /// How often a text was at hand since the last time that this was asked.
+    pub(super) fn take_reuse(&mut self) -> Reuse {
+        self.encoded.take_reuse()
+    }
+}
+
+impl ReadPrompt {
+    /// Size of what encoders of `parts` make of it.
+    fn encoded_bytes(&self, parts: &[TextPart]) -> usize {
+        let numbers = self.0.iter().zip(parts).map(|(chunks, part)| {
+            let tokens: usize = chunks.iter().map(|chunk| chunk.ids.len()).sum();
+            tokens * part.config.hidden_size
+        });
+        numbers.sum::<usize>() * DType::F32.size_in_bytes()
     }
 }
 

@@ -5,14 +5,15 @@
 //! | this one | `Lora`: a file, and what it changes in a network |
 //! | `key` | what the name of a tensor says in each dialect: kohya, diffusers and PEFT, diffusers of old, cloneofsimo |
 //! | `names` | what the layers of a network are called in each dialect |
-//! | [`recent`] | `Recent`: the last few combinations that were merged |
+//! | `words` | words that were trained with the LoRA |
 //!
 //! A LoRA is merged by building the network once more from [`KeptLayers`](super::weights::KeptLayers), which shares
 //! every tensor that no patch changes; it is un-merged by dropping that network:
 //!
 //! ```text
 //! load:    Weights::open → Unet::load → weights.keep() → KeptLayers
-//! request: Lora::open → lora.patches_for(network, &kept.shapes(), weight) → Patches
+//! request: Lora::open → lora.fit(network, &kept.shapes()) → Fit      (headers alone)
+//!          fit.patches(weight, device) → Patches
 //!          Unet::load(config, &kept.with_patches(&patches), …) → the network with the LoRA
 //! ```
 //!
@@ -23,17 +24,18 @@
 
 mod key;
 mod names;
-pub mod recent;
+mod words;
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use serde_json::Value;
-
-pub use recent::Recent;
 
 use self::key::{Key, Module, Part, other_kind};
 use self::names::Names;
+pub use self::words::TrainedWords;
+use self::words::Words;
+use super::embeddings::TextEncoder;
 use super::weights::{LayerShape, LoadError, ModelFiles, Patch, Patches, TensorFile};
 
 /// A network that a LoRA can change.
@@ -47,29 +49,38 @@ pub enum Network {
     TextEncoder2,
 }
 
-/// A LoRA file, read.
+/// A LoRA file whose header is understood; its matrices are read when they are merged.
 #[derive(Debug)]
 pub struct Lora {
-    file: String,
+    file: TensorFile,
     adapters: Vec<Adapter>,
     unread: Vec<String>,
-    tokens: Vec<(String, Tensor)>,
+    words: Words,
     walks_geglu: bool,
 }
 
-/// The change of one layer.
+/// The change of one layer, as the header tells it.
 #[derive(Debug)]
 struct Adapter {
     network: Network,
     module: Module,
-    /// The names of both matrices.
-    keys: [String; 2],
-    /// `[rank, in · kernel · kernel]` f32
-    down: Tensor,
-    /// `[out, rank]` f32
-    up: Tensor,
-    /// α / rank; 1 where the file names no α.
-    scale: f64,
+    /// Name of `[rank, in · kernel · kernel]`.
+    down: String,
+    /// Name of `[out, rank]`.
+    up: String,
+    /// `[out, in · kernel · kernel]`
+    shape: [usize; 2],
+    rank: usize,
+    scale: Scale,
+}
+
+/// What the product of an adapter's matrices is multiplied with before the weight that a request names.
+#[derive(Debug, PartialEq)]
+enum Scale {
+    /// The tensor of this name, divided by the rank.
+    Alpha(String),
+    /// α / rank, as the file's metadata has it; 1 where nothing is said.
+    Said(f64),
 }
 
 /// The tensors of one layer, by their names.
@@ -80,72 +91,77 @@ struct Parts<'a> {
     alpha: Option<&'a str>,
 }
 
+/// What a LoRA changes in one network. Every shape is known to fit, and nothing is read yet.
+#[derive(Debug)]
+pub struct Fit<'a> {
+    lora: &'a Lora,
+    /// Adapters with the paths of their layers.
+    changes: Vec<(&'a Adapter, String)>,
+    unmatched: Vec<String>,
+}
+
 impl Lora {
-    /// Reads the file at `path` onto `device`.
+    /// Reads the header of the file at `path`.
     ///
     /// # Errors
     /// When it cannot be read, is an adapter of another kind, or its matrices do not fit each other.
-    pub fn open(files: &ModelFiles, path: &str, device: &Device) -> Result<Self, LoadError> {
+    pub fn open(files: &ModelFiles, path: &str) -> Result<Self, LoadError> {
         let file = TensorFile::open(files, path)?;
-        let mut names = file.names();
-        names.sort_unstable();
+        let names = file.names();
         if let Some((key, kind)) = names.iter().find_map(|name| Some((name, other_kind(name)?))) {
             return Err(LoadError::AdapterKind { file: file.file().into(), kind, key: (*key).into() });
         }
-        let mut lora = Self {
-            file: file.file().into(),
-            adapters: Vec::new(),
-            unread: Vec::new(),
-            tokens: Vec::new(),
-            walks_geglu: true,
-        };
-        let layers = lora.layers(&file, &names, device)?;
-        if layers.keys().any(|(_, module)| matches!(module, Module::Nth(_))) {
-            lora.walks_geglu = walks_geglu(&file)?;
-        }
+        let (mut unread, mut words) = (Vec::new(), Words::default());
+        let layers = layers(&names, &mut unread, &mut words);
+        let is_walked = layers.keys().any(|(_, module)| matches!(module, Module::Nth(_)));
+        let walks_geglu = !is_walked || walks_geglu(&file)?;
         let settings = PeftSettings::read(&file);
+        let mut adapters = Vec::with_capacity(layers.len());
         for ((network, module), parts) in layers {
-            let Parts { down: Some(down), up: Some(up), alpha } = parts else {
-                lora.unread.extend([parts.down, parts.up, parts.alpha].into_iter().flatten().map(str::to_owned));
-                continue;
-            };
-            let alpha = alpha.map(|key| file.number(key)).transpose()?;
-            lora.adapters.push(Adapter::read(&file, network, module, [down, up], alpha, &settings, device)?);
+            match parts {
+                Parts { down: Some(down), up: Some(up), alpha } => {
+                    adapters.push(Adapter::read(&file, network, module, [down, up], alpha, &settings)?);
+                }
+                Parts { down, up, alpha } => {
+                    unread.extend([down, up, alpha].into_iter().flatten().map(str::to_owned));
+                }
+            }
         }
-        Ok(lora)
+        Ok(Self { adapters, unread, words, walks_geglu, file })
     }
 
-    /// The patches of `network`'s `layers` for this LoRA at `weight`, and the names of tensors that match none.
+    /// What it changes in the `layers` of `network`.
     ///
     /// # Errors
     /// When a change has another shape than its layer.
-    pub fn patches_for(
-        &self,
-        network: Network,
-        layers: &[LayerShape],
-        weight: f64,
-    ) -> Result<(Patches, Vec<String>), LoadError> {
+    pub fn fit(&self, network: Network, layers: &[LayerShape]) -> Result<Fit<'_>, LoadError> {
         let names = Names::of(network, layers, self.walks_geglu);
-        let (mut patches, mut unmatched) = (Patches::default(), Vec::new());
+        let mut fit = Fit { lora: self, changes: Vec::new(), unmatched: Vec::new() };
         for adapter in self.adapters.iter().filter(|adapter| adapter.network == network) {
             let Some(layer) = names.find(&adapter.module) else {
-                unmatched.extend(adapter.keys.iter().cloned());
+                fit.unmatched.extend([adapter.down.clone(), adapter.up.clone()]);
                 continue;
             };
-            let found = [adapter.up.dims()[0], adapter.down.dims()[1]];
-            if found != [layer.shape[0], layer.shape[1..].iter().product()] {
+            if adapter.shape != [layer.shape[0], layer.shape[1..].iter().product()] {
                 return Err(LoadError::AdapterShape {
-                    file: self.file.clone(),
-                    key: adapter.keys[0].clone(),
+                    file: self.file.file().into(),
+                    key: adapter.down.clone(),
                     layer: layer.path.clone(),
-                    found,
+                    found: adapter.shape,
                     expected: layer.shape.clone(),
                 });
             }
-            let Adapter { down, up, scale, .. } = adapter;
-            patches.add(&layer.path, Patch { down: down.clone(), up: up.clone(), scale: weight * scale });
+            fit.changes.push((adapter, layer.path.clone()));
         }
-        Ok((patches, unmatched))
+        Ok(fit)
+    }
+
+    /// The words that were trained with it, for a model with `encoders`, each with its `hidden_size`.
+    ///
+    /// # Errors
+    /// When vectors that fit cannot be read.
+    pub fn words(&self, encoders: &[(TextEncoder, usize)], device: &Device) -> Result<TrainedWords, LoadError> {
+        self.words.load(&self.file, encoders, device)
     }
 
     /// The networks that the file changes, whether or not a model has them.
@@ -160,54 +176,59 @@ impl Lora {
     pub fn unread(&self) -> &[String] {
         &self.unread
     }
+}
 
-    /// Words that were trained with the LoRA, as `<s1>` with `[vectors, hidden_size]` f32 of the first text encoder.
-    pub fn tokens(&self) -> &[(String, Tensor)] {
-        &self.tokens
+impl Fit<'_> {
+    /// The names of tensors that match no layer.
+    pub fn unmatched(&self) -> &[String] {
+        &self.unmatched
     }
 
-    /// The tensors of each layer; those of none are kept as words or told.
-    fn layers<'a>(
-        &mut self,
-        file: &TensorFile,
-        names: &[&'a str],
-        device: &Device,
-    ) -> Result<BTreeMap<(Network, Module), Parts<'a>>, LoadError> {
-        let mut layers: BTreeMap<(Network, Module), Parts> = BTreeMap::new();
-        for name in names {
-            let Some(Key { network, module, part }) = Key::read(name) else {
-                self.read_token(file, name, device)?;
-                continue;
-            };
-            let parts = layers.entry((network, module)).or_default();
-            let place = match part {
-                Part::Down => &mut parts.down,
-                Part::Up => &mut parts.up,
-                Part::Alpha => &mut parts.alpha,
-            };
-            // The same layer under two names of one dialect: the second is told, not merged.
-            match place {
-                Some(_) => self.unread.push((*name).into()),
-                None => *place = Some(name),
+    /// Whether no layer is changed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The changes at `weight`, read onto `device`.
+    ///
+    /// # Errors
+    /// When the file cannot be mapped or the device has no room.
+    pub fn patches(&self, weight: f64, device: &Device) -> Result<Patches, LoadError> {
+        let mut patches = Patches::default();
+        for (adapter, path) in &self.changes {
+            patches.add(path, adapter.patch(&self.lora.file, weight, device)?);
+        }
+        Ok(patches)
+    }
+}
+
+/// The tensors of each layer; those of none are kept as words or told.
+fn layers<'a>(
+    names: &[&'a str],
+    unread: &mut Vec<String>,
+    words: &mut Words,
+) -> BTreeMap<(Network, Module), Parts<'a>> {
+    let mut layers: BTreeMap<(Network, Module), Parts> = BTreeMap::new();
+    for name in names {
+        let Some(Key { network, module, part }) = Key::read(name) else {
+            if !words.take(name) {
+                unread.push((*name).to_owned());
             }
-        }
-        Ok(layers)
-    }
-
-    /// Keeps a tensor that is no matrix of a layer: a trained word, or something unknown.
-    fn read_token(&mut self, file: &TensorFile, name: &str, device: &Device) -> Result<(), LoadError> {
-        if !(name.starts_with('<') && name.ends_with('>')) {
-            self.unread.push(name.to_owned());
-            return Ok(());
-        }
-        let vectors = file.tensor(name, device)?;
-        let rows = match vectors.rank() {
-            1 => vectors.unsqueeze(0),
-            _ => Ok(vectors),
+            continue;
         };
-        self.tokens.push((name.to_owned(), rows.map_err(|source| tensor_error(file, source))?));
-        Ok(())
+        let parts = layers.entry((network, module)).or_default();
+        let place = match part {
+            Part::Down => &mut parts.down,
+            Part::Up => &mut parts.up,
+            Part::Alpha => &mut parts.alpha,
+        };
+        // The same layer under two names of one dialect: the second is told, not merged.
+        match place {
+            Some(_) => unread.push((*name).to_owned()),
+            None => *place = Some(name),
+        }
     }
+    layers
 }
 
 impl Adapter {
@@ -215,39 +236,53 @@ impl Adapter {
         file: &TensorFile,
         network: Network,
         module: Module,
-        [down_key, up_key]: [&str; 2],
-        alpha: Option<f64>,
+        [down, up]: [&str; 2],
+        alpha: Option<&str>,
         settings: &PeftSettings,
-        device: &Device,
     ) -> Result<Self, LoadError> {
-        let matrix = |key: &str| {
-            let tensor = file.tensor(key, device)?;
-            if tensor.rank() < 2 {
-                let found = tensor.dims().into();
-                return Err(LoadError::TensorShape {
-                    file: file.file().into(),
-                    tensor: key.into(),
-                    found,
-                    expected: vec![0, 0],
-                });
-            }
-            tensor.flatten_from(1).map_err(|source| tensor_error(file, source))
+        let refuse = |tensor: &str, found: &[usize], expected: Vec<usize>| {
+            let (file, tensor, found) = (file.file().to_owned(), tensor.to_owned(), found.to_vec());
+            Err(LoadError::TensorShape { file, tensor, found, expected })
         };
-        let (down, up) = (matrix(down_key)?, matrix(up_key)?);
-        let rank = down.dims()[0];
-        if up.dims()[1] != rank || rank == 0 {
-            return Err(LoadError::TensorShape {
-                file: file.file().into(),
-                tensor: up_key.into(),
-                found: up.dims().into(),
-                expected: vec![up.dims()[0], rank],
-            });
+        let (down_shape, up_shape) = (file.shape(down)?, file.shape(up)?);
+        let [rank, inputs @ ..] = down_shape else { return refuse(down, down_shape, vec![0, 0]) };
+        if inputs.is_empty() {
+            return refuse(down, down_shape, vec![0, 0]);
+        }
+        let [outputs, ranks @ ..] = up_shape else { return refuse(up, up_shape, vec![0, *rank]) };
+        if ranks.is_empty() || ranks.iter().product::<usize>() != *rank || *rank == 0 {
+            return refuse(up, up_shape, vec![*outputs, *rank]);
         }
         let scale = match alpha {
-            Some(alpha) => alpha / rank as f64,
-            None => settings.scale(network, &module, rank),
+            Some(alpha) => {
+                file.check_number(alpha)?;
+                Scale::Alpha(alpha.to_owned())
+            }
+            None => Scale::Said(settings.scale(network, &module, *rank)),
         };
-        Ok(Self { network, module, keys: [down_key.into(), up_key.into()], down, up, scale })
+        let shape = [*outputs, inputs.iter().product()];
+        Ok(Self { network, module, down: down.into(), up: up.into(), shape, rank: *rank, scale })
+    }
+
+    fn patch(&self, file: &TensorFile, weight: f64, device: &Device) -> Result<Patch, LoadError> {
+        let matrix = |key: &str, shape: [usize; 2]| {
+            let matrix = file.tensor(key, device)?.reshape(&shape);
+            matrix.map_err(|source| LoadError::Tensor { file: file.file().into(), source })
+        };
+        let [outputs, inputs] = self.shape;
+        Ok(Patch {
+            down: matrix(&self.down, [self.rank, inputs])?,
+            up: matrix(&self.up, [outputs, self.rank])?,
+            scale: weight * self.scale_in(file)?,
+        })
+    }
+
+    /// α / rank; 1 where the file names no α.
+    fn scale_in(&self, file: &TensorFile) -> Result<f64, LoadError> {
+        match &self.scale {
+            Scale::Alpha(alpha) => Ok(file.number(alpha)? / self.rank as f64),
+            Scale::Said(scale) => Ok(*scale),
+        }
     }
 }
 
@@ -310,10 +345,6 @@ fn walks_geglu(file: &TensorFile) -> Result<bool, LoadError> {
         return Err(LoadError::AdapterKind { file: file.file().into(), kind, key: class.clone() });
     }
     Ok(classes.iter().any(|class| class == "GEGLU"))
-}
-
-fn tensor_error(file: &TensorFile, source: candle_core::Error) -> LoadError {
-    LoadError::Tensor { file: file.file().into(), source }
 }
 
 #[cfg(test)]

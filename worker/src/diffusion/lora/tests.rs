@@ -20,7 +20,7 @@ fn file(tensors: &[(&str, &[usize])]) -> (tempfile::TempDir, ModelFiles) {
 
 fn open(tensors: &[(&str, &[usize])]) -> Result<Lora, LoadError> {
     let (_folder, files) = file(tensors);
-    Lora::open(&files, "x.safetensors", &Device::Cpu)
+    Lora::open(&files, "x.safetensors")
 }
 
 #[test]
@@ -81,11 +81,11 @@ fn what_does_not_fit_is_refused_by_name() {
     assert!(message.contains(&format!("tensor {down} has shape [6]")), "{message}");
     let lora = open(&[(down, &[2, 3]), (up, &[4, 2])]).unwrap();
     let layer = LayerShape { path: "mid_block.x".into(), shape: vec![4, 9] };
-    let message = lora.patches_for(Network::Unet, &[layer], 1.0).unwrap_err().to_string();
+    let message = lora.fit(Network::Unet, &[layer]).unwrap_err().to_string();
     let says = format!("`{down}` gives the layer mid_block.x a change of shape [4, 3], and its weight is [4, 9]");
     assert!(message.ends_with(&says), "{message}");
     let (_folder, files) = file(&[]);
-    let message = Lora::open(&files, "x.pt", &Device::Cpu).unwrap_err().to_string();
+    let message = Lora::open(&files, "x.pt").unwrap_err().to_string();
     assert!(message.contains("x.pt is a pickle"), "{message}");
 }
 
@@ -101,8 +101,8 @@ fn alpha_may_be_an_integer_and_is_one_number() {
         ]
         .into();
         candle_core::safetensors::save(&tensors, folder.path().join("x.safetensors")).unwrap();
-        let lora = Lora::open(&ModelFiles::folder(folder.path()), "x.safetensors", &Device::Cpu);
-        lora.map(|lora| lora.adapters[0].scale).map_err(|error| error.to_string())
+        let lora = Lora::open(&ModelFiles::folder(folder.path()), "x.safetensors");
+        lora.and_then(|lora| lora.adapters[0].scale_in(&lora.file)).map_err(|error| error.to_string())
     };
     assert_eq!(scale(Tensor::new(2i64, &Device::Cpu).unwrap()), Ok(0.5));
     assert_eq!(scale(Tensor::new(2f64, &Device::Cpu).unwrap()), Ok(0.5));
@@ -119,34 +119,43 @@ fn what_matches_nothing_is_told() {
         ("lora_te2_y.lora_up.weight", &[4, 2]),
         ("unet.mid_block.half.lora_A.weight", &[2, 3]),
         ("something", &[1]),
-        ("<word>", &[2, 5]),
     ])
     .unwrap();
     assert_eq!(lora.unread(), ["something", "unet.mid_block.half.lora_A.weight"]);
     assert_eq!(lora.networks(), [Network::Unet, Network::TextEncoder2]);
-    assert_eq!((lora.tokens()[0].0.as_str(), lora.tokens()[0].1.dims()), ("<word>", [2, 5].as_slice()));
-    let (patches, unmatched) = lora.patches_for(Network::TextEncoder2, &[], 1.0).unwrap();
-    assert!(patches.is_empty());
+    let fit = lora.fit(Network::TextEncoder2, &[]).unwrap();
+    let unmatched = fit.unmatched();
+    assert!(fit.is_empty());
     assert_eq!(unmatched, ["lora_te2_y.lora_down.weight", "lora_te2_y.lora_up.weight"]);
     let says = "The LoRA “sea” has 2 tensors that match nothing in this model: \
                 lora_te2_y.lora_down.weight, lora_te2_y.lora_up.weight.";
-    assert_eq!(unmatched_warning("sea", &unmatched).as_deref(), Some(says));
+    assert_eq!(unmatched_warning("sea", unmatched).as_deref(), Some(says));
     assert_eq!(unmatched_warning("sea", &[]), None);
     let many = vec!["k".to_owned(); 10];
     assert!(unmatched_warning("sea", &many).unwrap().ends_with("k, k, k, k, k, k, k, k and 2 more."));
 }
 
 #[test]
-fn the_last_three_combinations_are_remembered() {
-    let mut recent = Recent::default();
-    let mut built = Vec::new();
-    for key in ["a", "b", "c", "a", "d", "a", "c", "b"] {
-        let value = recent.get_or_build(key, |&key| {
-            built.push(key);
-            Ok::<_, ()>(key.to_uppercase())
-        });
-        assert_eq!(value.unwrap(), &key.to_uppercase());
-    }
-    assert_eq!(built, ["a", "b", "c", "d", "b"]);
-    assert_eq!(recent.get_or_build("e", |_| Err("no room")), Err("no room"));
+fn trained_words_are_given_or_told() {
+    let lora = open(&[
+        ("<word>", &[2, 5]),
+        ("bundle_emb.hills.string_to_param.*", &[3, 5]),
+        ("bundle_emb.wide.clip_l", &[1, 9]),
+        ("bundle_emb.odd.t5xxl", &[1, 5]),
+    ])
+    .unwrap();
+    assert_eq!(lora.unread(), [""; 0]);
+    let of = |encoders: &[(TextEncoder, usize)]| lora.words(encoders, &Device::Cpu).unwrap();
+    let trained = of(&[(TextEncoder::First, 5)]);
+    let words: Vec<_> = trained.words.iter().map(|(word, vectors)| (word.as_str(), vectors.vectors())).collect();
+    assert_eq!(words, [("<word>", 2), ("hills", 3)]);
+    let unusable: Vec<_> = trained.unusable.iter().map(|(word, why)| format!("{word}: {why}")).collect();
+    assert_eq!(
+        unusable,
+        [
+            "odd: `bundle_emb.odd.t5xxl` is of a form that is not known here",
+            "wide: its vectors have channels 9 for text_encoder, and the model reads 5 for text_encoder",
+        ]
+    );
+    assert!(of(&[(TextEncoder::First, 5), (TextEncoder::Second, 7)]).words.is_empty(), "both encoders want vectors");
 }

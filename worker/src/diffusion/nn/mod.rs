@@ -14,8 +14,7 @@
 //! * A network owns its weights and nothing else; a call changes nothing in it.
 //! * Every call takes the cancel token and reads it before each block.
 //! * A network computes in the dtype that it was loaded in, whatever goes in, and what comes out is f32, so that the
-//!   walk from noise to a picture is in f32. On the CPU that dtype is f32: candle multiplies no bf16 matrices there,
-//!   and f16 ones slowly.
+//!   walk from noise to a picture is in f32. On the CPU candle multiplies no bf16 matrices, and f16 ones slowly.
 //! * Names of tensors are those of diffusers and transformers.
 
 pub mod blocks;

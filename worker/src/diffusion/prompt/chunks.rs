@@ -19,7 +19,7 @@ pub struct Chunks {
 }
 
 /// One input of the encoder.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     /// Start, text, end, padding: exactly as many as the encoder has positions, 77 for CLIP.
     pub ids: Vec<u32>,
@@ -36,6 +36,13 @@ pub struct Injected {
     pub position: usize,
     /// Whose vectors.
     pub embedding: Arc<Embedding>,
+}
+
+impl PartialEq for Injected {
+    /// The same vectors are those in one place of the memory: none are read twice into one model.
+    fn eq(&self, other: &Self) -> bool {
+        self.position == other.position && Arc::ptr_eq(&self.embedding, &other.embedding)
+    }
 }
 
 impl PromptTokenizer {

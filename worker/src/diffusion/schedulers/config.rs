@@ -8,7 +8,7 @@ use crate::diffusion::weights::{LoadError, ModelFiles};
 
 /// How the model was trained, and what its authors chose for sampling. An absent key has the default of the class
 /// that is built, as `from_config` does it, so a key whose default differs between classes is an `Option`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SchedulerConfig {
     #[serde(rename = "_class_name")]

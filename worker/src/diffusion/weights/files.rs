@@ -78,6 +78,26 @@ impl ModelFiles {
         Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments: Vec::new() })
     }
 
+    /// A single file as [`checkpoint`](Self::checkpoint) and [`checkpoint_with_configs`](Self::checkpoint_with_configs)
+    /// have it, before it lies at `path`: `start` is its header with what stands before it, `size_bytes` its size.
+    ///
+    /// # Errors
+    /// When the header is wrong, or its tensors are of no model that is known.
+    pub fn checkpoint_to_come(
+        path: &Path,
+        start: &[u8],
+        size_bytes: u64,
+        configs: Option<&Path>,
+    ) -> Result<Self, LoadError> {
+        let invalid = |reason| LoadError::Header { file: path.display().to_string(), reason };
+        let header = Header::read(start, size_bytes).map_err(invalid)?;
+        let (checkpoint, amendments) = match configs {
+            Some(folder) => (Checkpoint::with_configs(path, folder), Vec::new()),
+            None => Checkpoint::new(path, &header)?,
+        };
+        Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments })
+    }
+
     /// Prefers weights whose names have `variant` in them, such as `fp16`.
     #[must_use]
     pub fn with_variant(mut self, variant: Option<String>) -> Self {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::Deserialize;
 
 /// Longest length field plus header that is read, in bytes; the format's own limit for the header is 100 MB.
-pub(super) const BYTES_MAX: u64 = 8 + 100_000_000;
+pub const BYTES_MAX: u64 = 8 + 100_000_000;
 
 /// Types of the format with their size in bytes.
 const DTYPES: &[(&str, usize)] = &[

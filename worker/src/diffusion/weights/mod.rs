@@ -16,6 +16,8 @@
 //! * Only safetensors are read; a pickle is never opened.
 //! * A file is mapped after its header was found consistent with its length, in the one unsafe place of
 //!   [`files`]. Tensors are copied out of the map while loading, and no map outlives the load.
+//! * Models, adapters and embeddings are first held against headers alone ([`Weights::rehearse`],
+//!   [`TensorFile::shape`]): a tensor that is missing or does not fit is told before a byte of its file is mapped.
 //! * Every error names the file; a tensor's error also names the tensor with the shapes expected and found.
 
 pub mod checkpoint;

@@ -35,6 +35,24 @@ impl Weights {
         let map = |file: &CheckedFile| Ok(Part { name: file.name.clone(), bytes: file.map()? });
         Ok(Self::of_files(name, tensors, files.iter().map(map).collect::<Result<_, LoadError>>()?))
     }
+
+    /// Has `load` build its network from the headers that [`open`](Self::open) would find, and returns how many
+    /// numbers that network has. Each tensor that it asks for is looked for and compared in shape and type; nothing is
+    /// mapped, and what is built holds no weights.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and the first tensor that is missing or does not fit.
+    pub fn rehearse<T>(
+        files: &ModelFiles,
+        folder: &str,
+        stem: &str,
+        load: impl FnOnce(&Self) -> Result<T, LoadError>,
+    ) -> Result<u64, LoadError> {
+        let Located { name, files, tensors } = locate(files, folder, stem)?;
+        let weights = Self::of_headers(name, tensors, files.into_iter().map(|file| file.name).collect());
+        load(&weights)?;
+        Ok(weights.numbers_asked_for())
+    }
 }
 
 /// Folders of networks, with the first part of the names of their weights.
@@ -44,25 +62,6 @@ pub const NETWORKS: [(&str, &str); 4] = [
     ("unet", "diffusion_pytorch_model"),
     ("vae", "diffusion_pytorch_model"),
 ];
-
-impl ModelFiles {
-    /// How many numbers the weights of all networks are, by their headers.
-    ///
-    /// # Errors
-    /// As [`Weights::open`].
-    pub fn count(&self) -> Result<u64, LoadError> {
-        let mut count = 0;
-        for (folder, stem) in NETWORKS {
-            if self.contains(&format!("{folder}/config.json")) {
-                let located = locate(self, folder, stem)?;
-                // The header check multiplied the sides of every tensor without overflow.
-                count +=
-                    located.tensors.values().map(|entry| entry.shape.iter().product::<usize>() as u64).sum::<u64>();
-            }
-        }
-        Ok(count)
-    }
-}
 
 fn locate(files: &ModelFiles, folder: &str, stem: &str) -> Result<Located, LoadError> {
     if let Source::Checkpoint(_) = &files.source {

@@ -1,18 +1,24 @@
-//! Any safetensors file, for adapters and embeddings: small files whose names say what they are.
+//! Any safetensors file, for adapters and embeddings: files whose names say what they are.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::files::Bytes;
-use super::header::{Header, TensorEntry};
+use super::files::{Bytes, CheckedFile};
+use super::header::TensorEntry;
 use super::{LoadError, ModelFiles};
 
-/// An open file.
+/// A file whose header is right. It is mapped when the first tensor is read.
 pub struct TensorFile {
-    file: String,
-    header: Header,
-    bytes: Bytes,
+    file: CheckedFile,
+    bytes: OnceCell<Bytes>,
+}
+
+impl std::fmt::Debug for TensorFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TensorFile").field(&self.file.name).finish()
+    }
 }
 
 impl TensorFile {
@@ -28,60 +34,88 @@ impl TensorFile {
                 advice: "convert it to safetensors",
             });
         }
-        let file = files.safetensors(path)?;
-        let bytes = file.map()?;
-        Ok(Self { file: files.name(path), header: file.header, bytes })
+        Ok(Self { file: files.safetensors(path)?, bytes: OnceCell::new() })
     }
 
     /// How messages name the file.
     pub fn file(&self) -> &str {
-        &self.file
+        &self.file.name
     }
 
-    /// The names of all tensors, in no order.
+    /// The names of all tensors, in alphabetical order.
     pub fn names(&self) -> Vec<&str> {
-        self.header.tensors.keys().map(String::as_str).collect()
+        let mut names: Vec<&str> = self.file.header.tensors.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     /// What the writer said about the file.
     pub fn metadata(&self) -> &HashMap<String, String> {
-        &self.header.metadata
+        &self.file.header.metadata
+    }
+
+    /// The shape of the tensor `name`, by the header alone.
+    ///
+    /// # Errors
+    /// When it is missing, or of a type that weights do not have.
+    pub fn shape(&self, name: &str) -> Result<&[usize], LoadError> {
+        let entry = self.entry(name)?;
+        entry.weight_dtype(self.file(), name)?;
+        Ok(&entry.shape)
     }
 
     /// The tensor `name` as f32 on `device`, in whatever shape it has.
     ///
     /// # Errors
-    /// When it is missing, of a type that weights do not have, or the device refuses it.
+    /// When it is missing, of a type that weights do not have, the file cannot be mapped, or the device refuses it.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor, LoadError> {
-        self.entry(name)?.load(&self.file, name, &self.bytes, device, DType::F32)
+        self.entry(name)?.load(self.file(), name, self.bytes()?, device, DType::F32)
+    }
+
+    /// Whether the tensor `name` is one number that [`number`](Self::number) can read, by the header alone.
+    ///
+    /// # Errors
+    /// When it is missing, holds more or less than one number, or is of a type that settings do not have.
+    pub fn check_number(&self, name: &str) -> Result<(), LoadError> {
+        let entry = self.entry(name)?;
+        if entry.shape.iter().product::<usize>() != 1 {
+            let (found, expected) = (entry.shape.clone(), Vec::new());
+            return Err(LoadError::TensorShape { file: self.file().into(), tensor: name.into(), found, expected });
+        }
+        if ["F64", "I64"].contains(&entry.dtype) { Ok(()) } else { entry.weight_dtype(self.file(), name).map(drop) }
     }
 
     /// The one number of the tensor `name`, which may be an integer.
     ///
     /// # Errors
-    /// When it is missing, holds more or less than one number, or is of a type that settings do not have.
+    /// Those of [`check_number`](Self::check_number), or when the file cannot be mapped.
     pub fn number(&self, name: &str) -> Result<f64, LoadError> {
-        let entry = self.entry(name)?;
-        if entry.shape.iter().product::<usize>() != 1 {
-            let (found, expected) = (entry.shape.clone(), Vec::new());
-            return Err(LoadError::TensorShape { file: self.file.clone(), tensor: name.into(), found, expected });
-        }
-        if let Ok(bytes) = self.bytes[entry.range.clone()].try_into() {
+        self.check_number(name)?;
+        let (entry, all) = (self.entry(name)?, self.bytes()?);
+        if let Ok(bytes) = all[entry.range.clone()].try_into() {
             match entry.dtype {
                 "F64" => return Ok(f64::from_le_bytes(bytes)),
                 "I64" => return Ok(i64::from_le_bytes(bytes) as f64),
                 _ => {}
             }
         }
-        let number = entry.load(&self.file, name, &self.bytes, &Device::Cpu, DType::F32)?;
+        let number = entry.load(self.file(), name, all, &Device::Cpu, DType::F32)?;
         let number = number.flatten_all().and_then(|number| number.to_vec1::<f32>());
-        let number = number.map_err(|source| LoadError::Tensor { file: self.file.clone(), source })?;
+        let number = number.map_err(|source| LoadError::Tensor { file: self.file().into(), source })?;
         Ok(f64::from(number[0]))
     }
 
+    fn bytes(&self) -> Result<&[u8], LoadError> {
+        if let Some(bytes) = self.bytes.get() {
+            return Ok(bytes);
+        }
+        let mapped = self.file.map()?;
+        Ok(self.bytes.get_or_init(|| mapped))
+    }
+
     fn entry(&self, name: &str) -> Result<&TensorEntry, LoadError> {
-        self.header.tensors.get(name).ok_or_else(|| LoadError::MissingTensor {
-            file: self.file.clone(),
+        self.file.header.tensors.get(name).ok_or_else(|| LoadError::MissingTensor {
+            file: self.file().into(),
             tensor: name.into(),
             expected: Vec::new(),
         })
@@ -89,6 +123,16 @@ impl TensorFile {
 }
 
 impl TensorEntry {
+    /// The type of the tensor `name` of `file`, where it is one that weights have.
+    pub(super) fn weight_dtype(&self, file: &str, name: &str) -> Result<DType, LoadError> {
+        match self.dtype {
+            "F32" => Ok(DType::F32),
+            "F16" => Ok(DType::F16),
+            "BF16" => Ok(DType::BF16),
+            found => Err(LoadError::TensorDtype { file: file.into(), tensor: name.into(), found }),
+        }
+    }
+
     /// Copies the tensor out of the bytes of its file, to `device` in `dtype`.
     pub(super) fn load(
         &self,
@@ -98,12 +142,7 @@ impl TensorEntry {
         device: &Device,
         dtype: DType,
     ) -> Result<Tensor, LoadError> {
-        let stored = match self.dtype {
-            "F32" => DType::F32,
-            "F16" => DType::F16,
-            "BF16" => DType::BF16,
-            found => return Err(LoadError::TensorDtype { file: file.into(), tensor: name.into(), found }),
-        };
+        let stored = self.weight_dtype(file, name)?;
         // The header check put every range inside its file.
         let bytes = &bytes[self.range.clone()];
         let read = |shape: &[usize]| Tensor::from_raw_buffer(bytes, stored, shape, device);

@@ -1,6 +1,6 @@
 //! Tensors by name, in the layers that the networks hold.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ pub(super) type Tensors = HashMap<String, TensorEntry>;
 
 /// Where layers come from.
 pub(super) enum Source {
+    /// Headers alone, of files that messages call `names`: what is asked for is compared with them and counted, and
+    /// tensors without memory of their own stand in for it.
+    Headers { names: Vec<String>, numbers: Cell<u64> },
     /// The files that [`TensorEntry::file`] counts; what was read from them is kept.
     Files { parts: Vec<Part>, layers: RefCell<Layers> },
     /// A network that was loaded before.
@@ -44,6 +47,19 @@ impl Weights {
         Self { file, tensors: Arc::new(tensors), source: Source::Files { parts, layers: RefCell::default() } }
     }
 
+    /// Headers of files that messages call `names`, of weights that they call `file`.
+    pub(super) fn of_headers(file: String, tensors: Tensors, names: Vec<String>) -> Self {
+        Self { file, tensors: Arc::new(tensors), source: Source::Headers { names, numbers: Cell::new(0) } }
+    }
+
+    /// How many numbers were asked for, where only the headers are there.
+    pub(super) fn numbers_asked_for(&self) -> u64 {
+        match &self.source {
+            Source::Headers { numbers, .. } => numbers.get(),
+            Source::Files { .. } | Source::Kept { .. } => 0,
+        }
+    }
+
     /// Whether there is a tensor of this full name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
@@ -57,6 +73,7 @@ impl Weights {
     /// Closes the files and keeps what the network loaded from them.
     pub fn keep(self) -> KeptLayers {
         let layers = match self.source {
+            Source::Headers { .. } => Arc::default(),
             Source::Files { layers, .. } => Arc::new(layers.into_inner()),
             Source::Kept { layers, .. } => layers,
         };
@@ -65,23 +82,37 @@ impl Weights {
 
     /// The tensor `name` of `shape` from its file.
     fn read(&self, name: &str, shape: &[usize], device: &Device, dtype: DType) -> Result<Tensor, LoadError> {
-        let tensor = || name.to_owned();
-        let (Some(entry), Source::Files { parts, .. }) = (self.tensors.get(name), &self.source) else {
-            let file = self.file.clone();
-            return Err(LoadError::MissingTensor { file, tensor: tensor(), expected: shape.into() });
+        let missing = || {
+            let (file, tensor) = (self.file.clone(), name.to_owned());
+            LoadError::MissingTensor { file, tensor, expected: shape.into() }
         };
-        let Part { name: file, bytes } = &parts[entry.file];
+        let entry = self.tensors.get(name).ok_or_else(missing)?;
+        let file = match &self.source {
+            Source::Headers { names, .. } => &names[entry.file],
+            Source::Files { parts, .. } => &parts[entry.file].name,
+            Source::Kept { .. } => return Err(missing()),
+        };
         if entry.shape != shape {
-            let (found, file) = (entry.shape.clone(), file.clone());
-            return Err(LoadError::TensorShape { file, tensor: tensor(), found, expected: shape.into() });
+            let (file, tensor, found) = (file.clone(), name.to_owned(), entry.shape.clone());
+            return Err(LoadError::TensorShape { file, tensor, found, expected: shape.into() });
         }
-        entry.load(file, name, bytes, device, dtype)
+        match &self.source {
+            Source::Headers { numbers, .. } => {
+                entry.weight_dtype(file, name)?;
+                // The header check multiplied the sides of every tensor without overflow.
+                numbers.set(numbers.get() + shape.iter().product::<usize>() as u64);
+                stand_in(shape, dtype).map_err(|source| LoadError::Tensor { file: file.clone(), source })
+            }
+            Source::Files { parts, .. } => entry.load(file, name, &parts[entry.file].bytes, device, dtype),
+            Source::Kept { .. } => Err(missing()),
+        }
     }
 
-    /// What `make` reads from the file; or, where the file was closed, what it made at `path` when the network was
+    /// What `make` reads from the headers or the file; or, where the file was closed, what it made at `path` when the network was
     /// loaded, patched.
     fn layer(&self, path: &str, make: impl FnOnce() -> Result<Layer, LoadError>) -> Result<Layer, LoadError> {
         match &self.source {
+            Source::Headers { .. } => make(),
             Source::Files { layers, .. } => {
                 let layer = make()?;
                 layers.borrow_mut().insert(path.to_owned(), layer.clone());
@@ -95,6 +126,11 @@ impl Weights {
             },
         }
     }
+}
+
+/// A tensor of `shape` that is one zero, seen from everywhere.
+fn stand_in(shape: &[usize], dtype: DType) -> candle_core::Result<Tensor> {
+    Tensor::zeros((), dtype, &Device::Cpu)?.broadcast_as(shape)
 }
 
 /// A place in the tree of names of a file, where a module finds its tensors.
@@ -164,8 +200,8 @@ impl<'a> Scope<'a> {
         padding: Padding,
     ) -> Result<Conv2d, LoadError> {
         let make = || {
-            let weight = self.read("weight", &[outputs, inputs, kernel, kernel])?;
-            let bias = self.read("bias", &[outputs])?;
+            let weight = self.layer_part("weight", &[outputs, inputs, kernel, kernel])?;
+            let bias = self.layer_part("bias", &[outputs])?;
             let conv = Conv2d::new(&weight, Some(bias), stride, padding).map_err(|error| self.failed(error))?;
             Ok(Layer::Conv2d(conv))
         };
@@ -193,8 +229,8 @@ impl<'a> Scope<'a> {
 
     fn matrix(&self, inputs: usize, outputs: usize, has_bias: bool) -> Result<Linear, LoadError> {
         let make = || {
-            let bias = has_bias.then(|| self.read("bias", &[outputs])).transpose()?;
-            let weight = self.read("weight", &[outputs, inputs])?;
+            let bias = has_bias.then(|| self.layer_part("bias", &[outputs])).transpose()?;
+            let weight = self.layer_part("weight", &[outputs, inputs])?;
             Ok(Layer::Linear(Linear::new(&weight, bias).map_err(|error| self.failed(error))?))
         };
         match self.weights.layer(self.path(), make)? {
@@ -223,6 +259,19 @@ impl<'a> Scope<'a> {
     /// The path of the module.
     fn path(&self) -> &str {
         self.prefix.trim_end_matches('.')
+    }
+
+    /// A tensor of a layer that lays out its weights anew. Of a stand-in one channel does, so that nothing large is
+    /// laid out.
+    fn layer_part(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        let part = self.read(name, shape)?;
+        match &self.weights.source {
+            Source::Headers { .. } => {
+                let one = (0..shape.len().min(2)).try_fold(part, |part, side| part.narrow(side, 0, 1));
+                one.map_err(|source| self.failed(source))
+            }
+            Source::Files { .. } | Source::Kept { .. } => Ok(part),
+        }
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {

@@ -109,6 +109,39 @@ fn tensors_come_with_the_shape_that_is_asked_for() {
 }
 
 #[test]
+fn a_rehearsal_needs_no_memory() {
+    // Of a matrix that no machine of ours holds, in a file with a hole.
+    let side = 1u64 << 18;
+    let bytes = 4 * side * side;
+    let header = format!(
+        r#"{{"m.weight":{{"dtype":"F32","shape":[{side},{side}],"data_offsets":[0,{bytes}]}},
+        "c.weight":{{"dtype":"F16","shape":[2,3,5,5],"data_offsets":[{bytes},{0}]}},
+        "c.bias":{{"dtype":"I64","shape":[2],"data_offsets":[{0},{1}]}}}}"#,
+        bytes + 300,
+        bytes + 316,
+    );
+    let (folder, files) = folder(&[("unet/w.safetensors", &file(&header, 0))]);
+    let whole = std::fs::File::options().write(true).open(folder.path().join("unet/w.safetensors")).unwrap();
+    whole.set_len(8 + header.len() as u64 + bytes + 316).unwrap();
+
+    let rehearse = |load: &dyn Fn(Scope) -> Result<(), LoadError>| {
+        let root = |weights: &Weights| load(Scope::root(weights, &Device::Cpu, DType::F32));
+        Weights::rehearse(&files, "unet", "w", root).map_err(|error| error.to_string())
+    };
+    let side = side as usize;
+    let matrix = |scope: Scope| scope.sub("m").linear_no_bias(side, side).map(drop);
+    assert_eq!(rehearse(&matrix), Ok((side * side) as u64));
+    assert_eq!(rehearse(&|scope| scope.tensor("c.weight", &[2, 3, 5, 5]).map(drop)), Ok(150));
+    let check = |load: &dyn Fn(Scope) -> Result<(), LoadError>, says: &str| {
+        let refusal = rehearse(load).unwrap_err();
+        assert!(refusal.contains("unet/w.safetensors") && refusal.contains(says), "{refusal}");
+    };
+    check(&|scope| scope.sub("m").linear(side, side).map(drop), "has no tensor m.bias of shape [262144]");
+    check(&|scope| scope.sub("m").linear_no_bias(7, side).map(drop), "tensor m.weight has shape [262144, 262144]");
+    check(&|scope| scope.sub("c").conv2d(3, 2, 5, 1).map(drop), "tensor c.bias has dtype I64");
+}
+
+#[test]
 fn integers_are_no_weights() {
     let header = r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
     let (_folder, files) = folder(&[("w.fp16.safetensors", &file(header, 8))]);

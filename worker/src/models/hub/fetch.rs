@@ -1,4 +1,4 @@
-//! One large file, continued where the last attempt ended.
+//! One large file, continued where the last attempt ended; and the start of one.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -11,6 +11,7 @@ use hf_hub::repository::RepoTypeModel;
 use sha2::{Digest, Sha256};
 
 use super::{HubError, RemoteFile};
+use crate::diffusion::weights::header::BYTES_MAX as HEADER_BYTES_MAX;
 
 /// Attempts that may follow one another without a single byte arriving.
 const FRUITLESS_ATTEMPTS_MAX: u32 = 3;
@@ -54,6 +55,44 @@ pub async fn fetch(
         }
     }
     part.keep(file, blobs)
+}
+
+/// The header of the safetensors file `file` with the eight bytes of its length, whatever the file holds beside it.
+///
+/// # Errors
+/// When the hub does not deliver.
+pub async fn header(
+    remote: &HFRepository<RepoTypeModel>,
+    revision: Option<&str>,
+    file: &RemoteFile,
+) -> Result<Vec<u8>, HubError> {
+    let length = start(remote, revision, file, 8).await?;
+    let Ok(length) = length.as_slice().try_into().map(u64::from_le_bytes) else { return Ok(length) };
+    start(remote, revision, file, length.saturating_add(8).min(HEADER_BYTES_MAX)).await
+}
+
+/// The first `count` bytes of `file`, or all where it has fewer.
+async fn start(
+    remote: &HFRepository<RepoTypeModel>,
+    revision: Option<&str>,
+    file: &RemoteFile,
+    count: u64,
+) -> Result<Vec<u8>, HubError> {
+    let count = count.min(file.size_bytes);
+    let mut bytes = Vec::new();
+    if count == 0 {
+        return Ok(bytes);
+    }
+    let download = remote.download_file_stream().filename(file.path.as_str()).maybe_revision(revision);
+    let (_, mut chunks) = download.range(0..count).send().await?;
+    // A server that takes no ranges sends more, and is left when there is enough.
+    while (bytes.len() as u64) < count
+        && let Some(chunk) = chunks.next().await
+    {
+        bytes.extend_from_slice(&chunk?);
+    }
+    bytes.truncate(count as usize);
+    Ok(bytes)
 }
 
 /// Appends what the hub sends until it stops.

@@ -1,5 +1,6 @@
 //! The real client against a small hub on the loopback.
 
+use std::error::Error as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::{Hub, HubError, HubId, NoHubId, RemoteFile, choice};
-use crate::models::LoadProgress;
+use crate::diffusion::weights::LoadError as FilesError;
+use crate::diffusion::{Placement, families};
+use crate::models::source::{Remote, Resolved};
+use crate::models::{LoadProgress, ModelSource};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
@@ -176,6 +180,54 @@ async fn whoever_listens_may_stop_it() {
     assert!(is_there(&folder, UNET));
 }
 
+/// A safetensors file that looks like Stable Diffusion 1, in bytes that are text.
+fn tiny_checkpoint() -> String {
+    let header = r#"{"cond_stage_model.transformer.x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+        "model.diffusion_model.input_blocks.0.0.weight":{"dtype":"F32","shape":[1,4,1,1],"data_offsets":[4,20]}}"#;
+    let length = header.len().next_multiple_of(256);
+    let low = [length as u8, (length >> 8) as u8, 0, 0, 0, 0, 0, 0];
+    let zeros = "\0".repeat(20);
+    format!("{}{header:length$}{zeros}", String::from_utf8(low.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn of_a_single_file_the_header_comes_first() {
+    const FILE: &str = "old/sd.safetensors";
+    let (folder, text) = (tempfile::tempdir().unwrap(), tiny_checkpoint());
+    let (endpoint, shelf, server) = serve(&[(FILE, &text), ("model_index.json", "{}"), (UNET, "other weights")]).await;
+    let (endpoint, cache) = (endpoint.as_str(), folder.path());
+    let source: ModelSource = format!("sd=owner/model/{FILE}").parse().unwrap();
+    let resolve = |is_offline| source.resolve(move || Ok(hub(endpoint, cache, is_offline)));
+    assert!(resolve(true).await.is_err(), "nothing is cached");
+
+    let Resolved { files, remote } = resolve(false).await.unwrap();
+    let Remote { hub: online, id, folder } = remote.unwrap();
+    assert_eq!(families::inspect(&files).unwrap().family, "sd");
+    let measured = || families::measure(&files, &Placement::cpu()).unwrap_err();
+    assert!(matches!(measured(), FilesError::Missing { .. }), "{}", measured());
+    let ranges: Vec<_> = shelf.asked.lock().unwrap().iter().map(|(_, range)| range.clone().unwrap()).collect();
+    assert_eq!(ranges, ["bytes=0-7".to_owned(), format!("bytes=0-{}", text.len() - 21)]);
+
+    online.weights(&id, &folder, None, &mut |_| ControlFlow::Continue(())).await.unwrap();
+    assert_eq!(std::fs::read_to_string(folder.join(FILE)).unwrap(), text);
+    assert!(!folder.join(UNET).exists() && !folder.join("model_index.json").exists());
+    let error = measured().to_string();
+    assert!(error.contains(FILE) && error.contains("has no tensor"), "{error}");
+
+    let missing: ModelSource = "sd=owner/model/new.safetensors".parse().unwrap();
+    let refused = missing.resolve(|| Ok(hub(endpoint, cache, false))).await.unwrap_err();
+    let refused = format!("{refused}: {}", refused.source().unwrap());
+    let says = "sd: owner/model/new.safetensors is not here and could not be downloaded: owner/model has no file";
+    assert!(refused.starts_with(says), "{refused}");
+
+    server.abort();
+    assert!(server.await.unwrap_err().is_cancelled());
+    for is_offline in [false, true] {
+        let cached = resolve(is_offline).await.unwrap();
+        assert_eq!(families::inspect(&cached.files).unwrap().family, "sd");
+    }
+}
+
 #[tokio::test]
 async fn a_revision_is_asked_for_by_name() {
     let cache = tempfile::tempdir().unwrap();
@@ -218,7 +270,13 @@ fn ids_are_no_paths() {
     let parsed = id("stabilityai/sd-turbo_1.5@fp16").unwrap();
     assert_eq!((parsed.owner.as_str(), parsed.name.as_str()), ("stabilityai", "sd-turbo_1.5"));
     assert_eq!(parsed.revision.as_deref(), Some("fp16"));
-    for odd in ["", "a", "..", "../a", "a/.hidden", "a/b/c", "a/b c", "a/b@", "/a"] {
+    assert_eq!(parsed.file(), None);
+    let single = id("owner/name/all in one/v1-5 (pruned).safetensors@v1").unwrap();
+    assert_eq!((single.name.as_str(), single.file()), ("name", Some("all in one/v1-5 (pruned).safetensors")));
+    assert_eq!(single.revision.as_deref(), Some("v1"));
+    let odd_files =
+        ["a/b/../c.safetensors", "a/b//c.safetensors", "a/b/*.safetensors", "a/b/c.ckpt", "./b/c.safetensors"];
+    for odd in ["", "a", "..", "../a", "a/.hidden", "a/b/c", "a/b c", "a/b@", "/a"].into_iter().chain(odd_files) {
         assert_eq!(id(odd), Err(NoHubId), "{odd:?}");
     }
 }

@@ -20,6 +20,10 @@ pub struct VaeEncoder {
     conv_out: Conv2d,
     quant: Option<Conv2d>,
     dtype: DType,
+    /// Pixels along one side of a latent cell.
+    scale: usize,
+    /// Numbers that a latent cell's distribution has.
+    moments: usize,
 }
 
 #[derive(Debug)]
@@ -62,7 +66,15 @@ impl VaeEncoder {
             conv_out: scope.sub("conv_out").conv2d(coarsest, moments, 3, 1)?,
             quant: config.use_quant_conv.then(|| root.sub("quant_conv").conv2d(moments, moments, 1, 1)).transpose()?,
             dtype,
+            scale: config.scale(),
+            moments,
         })
+    }
+
+    /// Size of the [`Posterior`] of one picture of this width and height in px.
+    pub fn posterior_bytes(&self, (width, height): (u32, u32)) -> usize {
+        let cells = (width as usize / self.scale) * (height as usize / self.scale);
+        cells * self.moments * DType::F32.size_in_bytes()
     }
 
     /// Pictures `[batch, height, width, 3]` in `[-1, 1]` into the distribution of their latents, `[batch,
