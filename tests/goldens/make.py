@@ -2,7 +2,7 @@
 
     pip install -r requirements.txt && python make.py [PART …]
 
-Writes beside this file:
+`tokenizer/` is the vocabulary of every tiny model. Writes beside this file:
 
 sd1/, sd2/           two tiny pipelines with seeded random weights in the layouts of SD 1 and SD 2. Between them
                      they have every variation that a model folder may show: names with and without `text_model.`,
@@ -44,7 +44,7 @@ import lora
 import networks
 import prompts
 import single_file
-from models import BUILTIN, HERE, MODELS
+from models import BUILTIN, HERE, MODELS, TOKENIZER
 from schedulers import SCHEDULERS, trajectories
 
 
@@ -145,7 +145,7 @@ PARTS = {
     "networks": lambda: networks.networks({name: model() for name, model in MODELS.items()}),
     "embeddings": embeddings.embeddings,
     "lora": lora.lora,
-    "prompts": lambda: prompts.prompts(CLIPTokenizer.from_pretrained(BUILTIN / "tokenizer")),
+    "prompts": lambda: prompts.prompts(CLIPTokenizer.from_pretrained(TOKENIZER)),
     # Last, because it changes a class of transformers for diffusers' sake.
     "families": lambda: families.families({name: model() for name, model in MODELS.items()}),
 }

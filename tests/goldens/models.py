@@ -26,6 +26,8 @@ from schedulers import TRAINED
 
 HERE = Path(__file__).parent
 BUILTIN = HERE.parent.parent / "worker" / "builtin" / "model"
+# A small vocabulary of the goldens' own, so that new weights of the built-in model leave the tiny models as they are.
+TOKENIZER = HERE / "tokenizer"
 
 
 def seeded(module, seed, dtype):
@@ -53,7 +55,7 @@ def write_model(name, text, unet, vae, scheduler, dtype):
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     text, unet, vae = (seeded(module, seed, dtype) for seed, module in enumerate((text, unet, vae)))
-    tokenizer = CLIPTokenizer.from_pretrained(BUILTIN / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
     pipeline = StableDiffusionPipeline(vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False)
     for part, module in (("text_encoder", text), ("unet", unet), ("vae", vae)):
         module.to(dtype).save_pretrained(folder / part)
@@ -69,7 +71,7 @@ def write_model(name, text, unet, vae, scheduler, dtype):
 
 def copy_tokenizer(folder, *names):
     for name in names:
-        shutil.copy(BUILTIN / "tokenizer" / name, folder / "tokenizer" / name)
+        shutil.copy(TOKENIZER / name, folder / "tokenizer" / name)
 
 
 def rename(path, to, change):
@@ -251,7 +253,7 @@ def write_tokenizer(folder, pad):
     shutil.rmtree(folder)
     folder.mkdir()
     for file in ("vocab.json", "merges.txt"):
-        shutil.copy(BUILTIN / "tokenizer" / file, folder)
+        shutil.copy(TOKENIZER / file, folder)
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     (folder / "special_tokens_map.json").write_text(json.dumps({**special, "pad_token": pad}) + "\n")
     settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
@@ -259,7 +261,7 @@ def write_tokenizer(folder, pad):
 
 
 def tokenizer(pad="<|endoftext|>"):
-    return CLIPTokenizer.from_pretrained(BUILTIN / "tokenizer", pad_token=pad)
+    return CLIPTokenizer.from_pretrained(TOKENIZER, pad_token=pad)
 
 
 def sdxl():

@@ -9,12 +9,13 @@ use serde::Deserialize;
 use super::{golden_json, tiny_model};
 
 fn tokenizer(model: &str) -> PromptTokenizer {
-    let files = if model == "builtin" { sd_worker::builtin::files() } else { tiny_model(model) };
-    PromptTokenizer::load(&files, "tokenizer", 77, 644).unwrap()
+    let (files, vocabulary_size) =
+        if model == "builtin" { (sd_worker::builtin::files(), 861) } else { (tiny_model(model), 644) };
+    PromptTokenizer::load(&files, "tokenizer", 77, vocabulary_size).unwrap()
 }
 
 fn chunks(prompt: &str) -> Chunks {
-    tokenizer("builtin").chunks(prompt, &EmbeddingSet::default()).unwrap()
+    tokenizer("sd1").chunks(prompt, &EmbeddingSet::default()).unwrap()
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn are_read_as_the_web_ui_reads_them() {
     for (name, embedding) in &names {
         known.insert(*name, Arc::clone(embedding));
     }
-    for (model, padding) in [("builtin", 1), ("sd2", 2)] {
+    for (model, padding) in [("sd1", 1), ("sd2", 2)] {
         let tokenizer = tokenizer(model);
         for case in &goldens.cases {
             let prompt = &case.prompt;
@@ -153,7 +154,7 @@ fn that_say_what_is_not_understood_get_a_warning() {
 fn with_an_embedding_that_no_chunk_holds_are_read_as_words() {
     let mut known = EmbeddingSet::default();
     known.insert("red", embedding(0, 76));
-    let found = tokenizer("builtin").chunks("a red house", &known).unwrap();
+    let found = tokenizer("sd1").chunks("a red house", &known).unwrap();
     assert_eq!(found.chunks[0].ids[..5], [0, 262, 376, 337, 1]);
     let says = "“red”, which has 76 vectors, more than the 75 tokens of a chunk";
     assert!(found.warnings[0].sentence("prompt").contains(says));
@@ -181,7 +182,7 @@ fn with_names_get_the_vectors_in_their_places() {
     let mut known = EmbeddingSet::default();
     known.insert("house", embedding(10, 3));
     known.insert("sun", embedding(20, 1));
-    let Chunks { chunks, .. } = tokenizer("builtin").chunks("a house, red sun", &known).unwrap();
+    let Chunks { chunks, .. } = tokenizer("sd1").chunks("a house, red sun", &known).unwrap();
     let embedded = Tensor::zeros((1, 77, 4), DType::F32, &Device::Cpu).unwrap();
     let found = inject(&embedded, &chunks[0], TextEncoder::First).unwrap();
     let first_channel: Vec<f32> = found.narrow(2, 0, 1).unwrap().flatten_all().unwrap().to_vec1().unwrap();
