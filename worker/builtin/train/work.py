@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from .fused import tiles
+
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillow", "safetensors")
 
 
@@ -24,6 +26,7 @@ class Options:
     workers: int
     seed: int
     scenes: int
+    encode: int | None
     minutes: float | None
     finish: bool
     steps: int | None
@@ -65,8 +68,8 @@ class Work:
         return cuda if self.on_cuda else cpu
 
     def autocast(self):
-        """bf16 where the device multiplies it fast; on a CPU f32 is faster for networks this small."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_cuda)
+        """bf16 where the device multiplies it fast: GPUs, and CPUs with AMX; on other CPUs f32 is faster."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_cuda or tiles())
 
     def checkpoint(self, name: str) -> Path:
         return self.root / f"{name}.pt"
