@@ -8,8 +8,10 @@
 | tokenizer | `tokenizer` | `model/tokenizer/` |
 | vae | `vae` | `vae.pt` |
 | latents | `latents` | `latents/`, one file per picture size, and `scale.json` |
-| text | `text` | `text.pt`: the text encoder after its warm-up |
+| text | `text` | `text.pt`: the text encoder |
+| layout | `layout` | `layout.pt`: the UNet after its lessons on pictures of half the size |
 | unet | `unet` | `unet.pt`: text encoder and UNet |
+| decoder | `decoder` | `decoder.pt`: the autoencoder's decoder, trained on |
 | basis | `basis` | `model/preview_basis.json` |
 | preview | `preview` | `preview.pt` |
 | export | `export` | `model/`: the finished folder, f16 |
@@ -19,8 +21,9 @@
 | module | what the stages share |
 |---|---|
 | `scenes/` | the procedural landscapes and their captions |
-| `networks` | the shapes of all networks; `norm`, their GroupNorm on CPUs |
-| `trainer` | the loop: optimizer, average, learning rate, time box, checkpoints, compilation |
+| `networks` | the shapes of all networks |
+| `norm`, `fused` | GroupNorm on CPUs; with `norm.c`, what makes a step fast on those that multiply bf16 in tiles |
+| `trainer`, `muon` | the loop: optimizers, average, learning rate, time box, checkpoints, several processes |
 | `dataset`, `sampling`, `prompts`, `sheets` | captions as tensors, drawing, the README's prompts, pictures on disk |
 | `work`, `progress` | the work dir and its record, the lines that are printed |
 

@@ -13,7 +13,9 @@ STAGES = (
     "vae",
     "latents",
     "text",
+    "layout",
     "unet",
+    "decoder",
     "basis",
     "preview",
     "export",
@@ -51,6 +53,7 @@ def _parse() -> tuple[Options, tuple[str, ...]]:
         default=16_000,
         help="pictures to train on; an eighth as many (at most 2,048) are held out",
     )
+    add("--encode", type=int, help="so many native pictures at most through the autoencoder, others in proportion")
     add("--minutes", type=float, help="time box of each stage; run again to go on")
     add("--finish", action="store_true", help="let the learning rate fall to zero within --minutes")
     add("--steps", type=int, help="steps of each training stage, instead of its own plan")

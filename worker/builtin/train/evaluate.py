@@ -1,23 +1,29 @@
-"""Measures the exported folder: what was asked for against what the judge finds, and how true the decoders are."""
+"""Measures the exported folder: what was asked for against what the judge finds, and how true the decoders are.
+
+With RANK and WORLD_SIZE as in `trainer.Peers`, the other processes draw the captions while the first does the rest.
+"""
 
 import json
 from dataclasses import dataclass
 
 import torch
 
+from . import latents as latent_files
 from . import sheets
 from .judge import accuracy, judge_pictures, load_judge
 from .networks import SIZE_LIMIT
+from .norm import use_fast_norms
 from .progress import Progress, say
 from .prompts import SHEET
 from .sampling import sample
 from .scenes import store
 from .scenes.attributes import HEADS, KINDS
 from .tokenizer import encode, load
+from .trainer import Peers
 from .work import Work
 
-PSNR_PICTURES = 512
 _SHEET_SEED = 7
+_SHEET_PICTURES = 50
 _BOUNDS = {"time": 0.98, "terrain": 0.95, "subject": 0.92, "subject color": 0.90}
 
 
@@ -44,7 +50,8 @@ class Measure:
 
 
 class Model:
-    """The exported networks: the weights as shipped, rounded to f16, computed in f32."""
+    """The exported networks: the weights as shipped, rounded to f16. The decoders are compared in f32; the UNet
+    draws in bf16 where training does."""
 
     def __init__(self, work: Work):
         from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
@@ -53,7 +60,8 @@ class Model:
         def part(kind, name):
             if not (work.model / name / "config.json").exists():
                 raise SystemExit(f"{work.model / name} is missing: run the stage export first.")
-            return kind.from_pretrained(work.model / name).float().to(work.device).eval().requires_grad_(False)
+            network = use_fast_norms(kind.from_pretrained(work.model / name).float())
+            return network.to(work.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
         self.work = work
         self.tokenizer = load(work)
@@ -64,8 +72,8 @@ class Model:
         self.scale = self.vae.config.scaling_factor
 
     @torch.no_grad()
-    def draw(self, prompts: list[str], seed: int, width: int = 256, height: int = 256) -> torch.Tensor:
-        """`[n, 3, h, w]` in [-1, 1] on the CPU; picture i has the seed `seed + i`."""
+    def draw(self, prompts: list[str], seeds: list[int], width: int = 256, height: int = 256) -> torch.Tensor:
+        """`[n, 3, h, w]` in [-1, 1] on the CPU, one of each seed."""
         options = self.work.options
         batch = self.work.by_device(5, 100)
         progress = Progress(f"drawing {width}x{height}", len(prompts))
@@ -73,28 +81,34 @@ class Model:
         for start in range(0, len(prompts), batch):
             part = prompts[start : start + batch]
             states = self.text(encode(self.tokenizer, ["", *part]).to(self.work.device)).last_hidden_state
-            drawn = sample(
-                self.work,
-                self.unet,
-                states[1:],
-                states[:1],
-                options.sampling_steps,
-                options.guidance_scale,
-                seed + start,
-                width,
-                height,
-            )
-            pictures.append(self.vae.decode(drawn / self.scale).sample.clamp(-1, 1).cpu())
+            with self.work.autocast():
+                drawn = sample(
+                    self.work,
+                    self.unet,
+                    states[1:],
+                    states[:1],
+                    options.sampling_steps,
+                    options.guidance_scale,
+                    seeds[start : start + batch],
+                    width,
+                    height,
+                )
+            pictures.append(latent_files.decode(self.work, self.vae, drawn / self.scale).clamp(-1, 1).cpu())
             progress.report(start + len(part), {})
         return torch.cat(pictures)
 
 
 def run(work: Work):
-    model, judge = Model(work), load_judge(work)
-    measures = [*_decoders(work, model), *_judge(work, judge), *_prompts(work, model, judge)]
+    model, judge, peers = Model(work), load_judge(work), Peers()
+    if not peers.first:
+        peers.gather(_draw_captions(work, model, judge, peers))
+        return
+    _sheets(work, model)
+    measures = [*_decoders(work, model), *_judge(work, judge)]
+    drawn = peers.gather(_draw_captions(work, model, judge, peers))
+    measures += _prompts(work, {index: found for part in drawn for index, found in part.items()})
     size = sum(file.stat().st_size for file in work.model.rglob("*") if file.is_file())
     measures.append(Measure("size", size / 1e6, SIZE_LIMIT / 1e6, "MB"))
-    _sheets(work, model)
     say("\nevaluation")
     for measure in measures:
         say(measure.line())
@@ -113,7 +127,7 @@ def run(work: Work):
 
 @torch.no_grad()
 def _decoders(work: Work, model: Model) -> list[Measure]:
-    images = store.native(work.data, "held_out").images[: max(32, min(PSNR_PICTURES, 8 * work.options.count))]
+    images = store.native(work.data, "held_out").images[: min(work.by_device(128, 512), 8 * work.options.count)]
     own, tiny = [], []
     batch = work.by_device(4, 32)
     progress = Progress("decoders", len(images))
@@ -140,21 +154,42 @@ def _judge(work: Work, judge) -> list[Measure]:
     return [Measure(f"judge on real: {name}", value, bounds.get(name)) for name, value in scores.items()]
 
 
-def _prompts(work: Work, model: Model, judge) -> list[Measure]:
+def _draw_captions(work: Work, model: Model, judge, peers: Peers) -> dict[int, tuple[list[int], torch.Tensor | None]]:
+    """What the judge answers of each held-out caption's picture, and the first pictures themselves."""
     bucket = store.native(work.data, "held_out")
-    count = min(work.options.count, len(bucket))
+    everything = list(range(min(work.options.count, len(bucket))))
+    drawers = max(peers.count - 1, 1)
+    mine = everything if peers.count == 1 else everything[peers.rank - 1 :: drawers] if not peers.first else []
+    if not mine:
+        return {}
+    captions = [bucket.captions[index][0][0] for index in mine]
+    pictures = model.draw(captions, [work.options.seed + index for index in mine])
+    answers = judge_pictures(work, judge, pictures).tolist()
+    return {
+        index: (answer, picture if index < _SHEET_PICTURES else None)
+        for index, answer, picture in zip(mine, answers, pictures, strict=True)
+    }
+
+
+def _prompts(work: Work, drawn: dict[int, tuple[list[int], torch.Tensor | None]]) -> list[Measure]:
+    bucket = store.native(work.data, "held_out")
+    count = len(drawn)
     captions = [wordings[0] for wordings in bucket.captions[:count]]
-    pictures = model.draw([text for text, _ in captions], seed=work.options.seed)
-    answers = judge_pictures(work, judge, pictures)
+    answers = torch.tensor([drawn[index][0] for index in range(count)])
     found = _found(answers, torch.from_numpy(bucket.labels[:count]), [named for _, named in captions])
-    sheets.write(work.sheets / "evaluate.png", sheets.to_bytes(pictures[:50]), 10)
-    lines = [f"{index:3} {text}" for index, (text, _) in enumerate(captions[:50])]
+    shown = torch.stack([drawn[index][1] for index in range(min(count, _SHEET_PICTURES))])
+    sheets.write(work.sheets / "evaluate.png", sheets.to_bytes(shown), 10)
+    lines = [f"{index:3} {text}" for index, (text, _) in enumerate(captions[:_SHEET_PICTURES])]
     (work.sheets / "evaluate.txt").write_text("\n".join(lines) + "\n")
     return [
         Measure(f"drawn as asked: {name}", sum(hits) / len(hits), _BOUNDS.get(name))
         for name, hits in found.items()
         if hits
     ]
+
+
+def _seeds(first: int, count: int) -> list[int]:
+    return list(range(first, first + count))
 
 
 def _found(answers: torch.Tensor, labels: torch.Tensor, named: list[list[str]]) -> dict[str, list[bool]]:
@@ -181,7 +216,8 @@ def _found(answers: torch.Tensor, labels: torch.Tensor, named: list[list[str]]) 
 def _sheets(work: Work, model: Model):
     """The README's 5 × 5 sheet, and one row at each of the other sizes."""
     prompts = list(SHEET[: max(min(len(SHEET), work.options.count), 1)])
-    sheets.write(work.sheets / "readme.png", sheets.to_bytes(model.draw(prompts, _SHEET_SEED)), 5)
+    sheets.write(work.sheets / "readme.png", sheets.to_bytes(model.draw(prompts, _seeds(_SHEET_SEED, len(prompts)))), 5)
     for width, height, _ in store.SIZES[1:]:
-        pictures = model.draw(prompts[: work.by_device(3, 6)], _SHEET_SEED, width, height)
+        some = prompts[: work.by_device(3, 6)]
+        pictures = model.draw(some, _seeds(_SHEET_SEED, len(some)), width, height)
         sheets.write(work.sheets / f"readme-{width}x{height}.png", sheets.to_bytes(pictures), 6)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import sheets
-from .norm import use_fast_norms
+from .fused import norm_silu
 from .scenes import store
 from .scenes.attributes import HEADS, POSITIONS
 from .trainer import Plan, Trainer
@@ -22,27 +22,27 @@ _SIZES = [len(values) for values in HEADS.values()]
 class _Block(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.norms = nn.ModuleList(nn.GroupNorm(8, channels) for _ in range(2))
+        self.norms = nn.ModuleList(norm_silu(8, channels) for _ in range(2))
         self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
 
     def forward(self, x):
         hidden = x
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            hidden = conv(F.silu(norm(hidden)))
+            hidden = conv(norm(hidden))
         return x + hidden
 
 
 class Judge(nn.Module):
     """Pictures `[n, 3, 256, 256]` in [-1, 1] to one row of logits per head."""
 
-    def __init__(self, widths=(24, 48, 96, 128, 128)):
+    def __init__(self, widths=(32, 96, 128, 128)):
         super().__init__()
-        layers, before = [], 3
-        for width in widths:
+        # Four by four pixels at once: no subject is so small that a finer grid would tell more.
+        layers = [nn.PixelUnshuffle(4), nn.Conv2d(48, widths[0], 3, padding=1), _Block(widths[0])]
+        for before, width in zip(widths, widths[1:], strict=False):
             layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), _Block(width)]
-            before = width
         # The 8 × 8 grid is kept, so that left, middle and right can be told.
-        self.trunk = nn.Sequential(*layers, nn.GroupNorm(8, before), nn.SiLU(), nn.Conv2d(before, 32, 1))
+        self.trunk = nn.Sequential(*layers, norm_silu(8, widths[-1]), nn.Conv2d(widths[-1], 32, 1))
         self.heads = nn.Sequential(nn.Linear(32 * 8 * 8, 384), nn.SiLU(), nn.Linear(384, sum(_SIZES)))
 
     def forward(self, pictures) -> torch.Tensor:
@@ -55,13 +55,14 @@ def answers_of(logits: torch.Tensor) -> torch.Tensor:
 
 
 def run(work: Work):
-    judge = use_fast_norms(Judge()).to(memory_format=torch.channels_last)
-    plan = Plan("judge", steps=work.by_device(8_000, 8_000), lr=1e-3, weight_decay=1e-2, cooldown=0.5)
+    judge = Judge().to(memory_format=torch.channels_last)
+    lr = work.by_device(2e-3, 1e-3)
+    plan = Plan("judge", steps=8_000, lr=lr, weight_decay=1e-2, cooldown=0.5, ema=work.by_device(0.99, 0.999))
     trainer = Trainer(work, plan, judge)
     bucket = store.native(work.data, "train")
     images = torch.from_numpy(np.array(bucket.images)).to(work.device) if work.on_cuda else bucket.images
     labels = torch.from_numpy(bucket.labels)
-    batch = work.options.batch or work.by_device(8, 64)
+    batch = work.options.batch or work.by_device(16, 64)
 
     def batches(generator):
         picks = torch.randint(len(labels), (batch,), generator=generator)
@@ -91,7 +92,7 @@ def run(work: Work):
 
 
 def load_judge(work: Work, weights: dict[str, torch.Tensor] | None = None) -> Judge:
-    judge = use_fast_norms(Judge())
+    judge = Judge()
     judge.load_state_dict(weights or load(work.checkpoint("judge"))["ema"])
     return judge.to(work.device).eval().requires_grad_(False)
 

@@ -22,7 +22,8 @@ def run(work: Work):
     tiny = new_preview_decoder().to(memory_format=torch.channels_last)
     say("preview decoder parameters", parameters(tiny.decoder))
     decoder = tiny.decoder
-    plan = Plan("preview", steps=work.by_device(6_000, 8_000), lr=1e-3, cooldown=0.4)
+    lr, ema = work.by_device(2e-3, 1e-3), work.by_device(0.99, 0.999)
+    plan = Plan("preview", steps=work.by_device(6_000, 8_000), lr=lr, cooldown=0.4, ema=ema)
     trainer = Trainer(work, plan, decoder)
     vae = load_vae(work)
     scale = latent_files.scaling_factor(work)

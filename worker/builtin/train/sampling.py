@@ -20,14 +20,14 @@ def sample(
     empty: torch.Tensor,
     steps: int,
     guidance_scale: float,
-    seed: int = 0,
+    seeds: list[int] | None = None,
     width: int = 256,
     height: int = 256,
 ) -> torch.Tensor:
     """Scaled latents `[n, 4, h/8, w/8]` f32 for text states `[n, 77, c]`; `empty` is `[1, 77, c]`."""
     scheduler = new_scheduler()
     scheduler.set_timesteps(steps, device=work.device)
-    start = noise([seed + index for index in range(len(states))], width, height).to(work.device)
+    start = noise(seeds or list(range(len(states))), width, height).to(work.device)
     latents = start * scheduler.init_noise_sigma
     both = torch.cat([empty.expand(len(states), -1, -1), states])
     for timestep in scheduler.timesteps:

@@ -45,16 +45,20 @@ def run(work: Work):
     batch = work.options.batch or work.by_device(64, 512)
     train = captions_of(store.native(work.data, "train"), tokenizer)
     held_out = captions_of(store.native(work.data, "held_out"), tokenizer)
+    # What comes after the end token says nothing, and nothing before it sees it.
+    longest = int((train.ids != tokenizer.token_to_id(EOS)).sum(-1).max()) + 1
     check = Reader(tokenizer.get_vocab_size(), tokenizer.token_to_id(EOS)).to(work.device).eval()
 
     def batches(generator):
         scene = torch.randint(len(train.ids), (batch,), generator=generator)
         wording = torch.randint(train.ids.shape[1], (batch,), generator=generator)
-        return train.ids[scene, wording].long().to(work.device), _targets(train, scene, wording).to(work.device)
+        ids = train.ids[scene, wording, :longest].long()
+        return ids.to(work.device), _targets(train, scene, wording).to(work.device)
 
     def losses(batch):
         ids, targets = batch
-        answers = reader(ids)
+        with work.autocast():
+            answers = [answer.float() for answer in reader(ids)]
         loss = sum(F.cross_entropy(answer, target) for answer, target in zip(answers, targets.T, strict=True))
         right = torch.stack([answer.argmax(1) == target for answer, target in zip(answers, targets.T, strict=True)])
         return {"loss": loss, "right": right.float().mean()}

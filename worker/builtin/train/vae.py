@@ -6,6 +6,7 @@ windows with it. The deviation of every channel is printed at each checkpoint, s
 
 import numpy as np
 import torch
+from torch import nn
 
 from . import sheets
 from .networks import new_vae, parameters
@@ -15,16 +16,17 @@ from .trainer import Plan, Trainer, compiled
 from .work import Work, load
 
 KL_WEIGHT = 1e-5  # per latent number
+SQUARE_WEIGHT = 16.0  # large errors are the wrong colour of a subject, which are worse than many small ones
 EDGE_WEIGHT = 0.5
 
 
 def run(work: Work):
     vae = new_vae().to(memory_format=torch.channels_last)
     say("vae parameters", parameters(vae))
-    plan = Plan("vae", steps=work.by_device(12_000, 40_000), lr=work.by_device(8e-4, 1e-3), cooldown=0.4)
+    plan = Plan("vae", steps=work.by_device(20_000, 40_000), lr=work.by_device(2e-3, 1e-3), cooldown=0.4)
     trainer = Trainer(work, plan, vae)
-    batch = work.options.batch or work.by_device(6, 32)
-    crops = Crops(work, batch, work.by_device(96, 192))
+    batch = work.options.batch or work.by_device(4, 32)
+    crops = Crops(work, batch, work.by_device(128, 192))
     held_out = sheets.from_bytes(store.native(work.data, "held_out").images[:32], work.device)
     forward = _compiled(work, vae)
     check = new_vae().to(work.device).eval()
@@ -36,7 +38,7 @@ def run(work: Work):
 
     def on_checkpoint() -> str:
         check.load_state_dict(trainer.averaged())
-        return _report(work, check, held_out)
+        return report(work, check, held_out)
 
     trainer.run(crops, losses, on_checkpoint)
 
@@ -45,7 +47,20 @@ def load_vae(work: Work):
     """The trained autoencoder (its average), in evaluation mode."""
     vae = new_vae()
     vae.load_state_dict(load(work.checkpoint("vae"))["ema"])
-    return vae.to(work.device).eval().requires_grad_(False)
+    if work.checkpoint("decoder").exists():
+        Decoder(vae).load_state_dict(load(work.checkpoint("decoder"))["ema"])
+    return vae.to(work.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+class Decoder(nn.Module):
+    """What the stage `decoder` trains on: all of the autoencoder behind the latents."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.post_quant_conv, self.decoder = vae.post_quant_conv, vae.decoder
+
+    def forward(self, latents):
+        return self.decoder(self.post_quant_conv(latents))
 
 
 class Crops:
@@ -93,17 +108,23 @@ def _compiled(work: Work, vae):
 
 
 def _losses(pictures, decoded, mean, logvar) -> dict[str, torch.Tensor]:
+    found = fidelity(pictures, decoded)
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    return {**found, "loss": found["loss"] + KL_WEIGHT * kl, "kl": kl.detach()}
+
+
+def fidelity(pictures, decoded) -> dict[str, torch.Tensor]:
+    """How far a decode is from its picture."""
     difference = decoded - pictures
     l1, mse = difference.abs().mean(), difference.square().mean()
     edges = (difference[..., 1:] - difference[..., :-1]).abs().mean()
     edges = edges + (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    loss = l1 + 4 * mse + EDGE_WEIGHT * edges + KL_WEIGHT * kl
-    return {"loss": loss, "l1": l1.detach(), "psnr": 10 * torch.log10(4 / mse.detach()), "kl": kl.detach()}
+    loss = l1 + SQUARE_WEIGHT * mse + EDGE_WEIGHT * edges
+    return {"loss": loss, "l1": l1.detach(), "psnr": 10 * torch.log10(4 / mse.detach())}
 
 
 @torch.no_grad()
-def _report(work: Work, vae, held_out) -> str:
+def report(work: Work, vae, held_out) -> str:
     latents, decoded = [], []
     for part in held_out.split(8):
         with work.autocast():
