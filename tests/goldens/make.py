@@ -139,6 +139,8 @@ def pictures(pipelines):
 
 # Parts that can be made alone, from what the others have written.
 PARTS = {
+    "tokens": lambda: tokens(with_builtin()),
+    "pictures": lambda: pictures(with_builtin()),
     "trajectories": lambda: trajectories(MODELS["sd1"]()),
     "images": images.images,
     "single_file": lambda: single_file.main(PROMPTS),
@@ -151,22 +153,20 @@ PARTS = {
 }
 
 
-def main():
-    torch.set_grad_enabled(False)
-    if sys.argv[1:]:
-        for part in sys.argv[1:]:
-            PARTS[part]()
-        return
+def with_builtin():
     pipelines = {"sd1": MODELS["sd1"](), "sd2": MODELS["sd2"]()}
     pipelines["builtin"] = StableDiffusionPipeline.from_pretrained(BUILTIN, torch_dtype=torch.float32)
     for pipeline in pipelines.values():
         pipeline.set_progress_bar_config(disable=True)
-    noise()
-    trajectories(pipelines["sd1"])
-    tokens(pipelines)
-    pictures(pipelines)
-    for part in PARTS.values():
-        part()
+    return pipelines
+
+
+def main():
+    torch.set_grad_enabled(False)
+    if not sys.argv[1:]:
+        noise()
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()
 
 
 if __name__ == "__main__":
