@@ -41,7 +41,9 @@ def run(work: Work):
         "preview_decoder": load_preview(work).cpu(),
     }
     for name, part in parts.items():
-        part.to(torch.float16).save_pretrained(work.model / name, safe_serialization=True)
+        # Files hold no other order of memory than the plain one.
+        part.to(dtype=torch.float16, memory_format=torch.contiguous_format)
+        part.save_pretrained(work.model / name, safe_serialization=True)
     new_scheduler().save_pretrained(work.model / "scheduler")
     (work.model / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
     card = {

@@ -9,9 +9,8 @@ use serde::Deserialize;
 use super::{golden_json, tiny_model};
 
 fn tokenizer(model: &str) -> PromptTokenizer {
-    let (files, vocabulary_size) =
-        if model == "builtin" { (sd_worker::builtin::files(), 861) } else { (tiny_model(model), 644) };
-    PromptTokenizer::load(&files, "tokenizer", 77, vocabulary_size).unwrap()
+    let files = if model == "builtin" { sd_worker::builtin::files() } else { tiny_model(model) };
+    PromptTokenizer::load(&files, "tokenizer", 77, 644).unwrap()
 }
 
 fn chunks(prompt: &str) -> Chunks {
