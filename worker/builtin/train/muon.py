@@ -1,8 +1,7 @@
 """Muon: momentum whose matrices are made orthogonal before the step.
 
 Keller Jordan's optimizer, with the step scaled to the size of AdamW's as in "Muon is Scalable for LLM Training", so
-that both share one learning rate. Networks as small as these need about half the steps with it. Convolutions are
-matrices of outputs by the rest.
+that both share one learning rate. Convolutions are matrices of outputs by the rest.
 """
 
 import math
