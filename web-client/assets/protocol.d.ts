@@ -23,6 +23,10 @@ export type ClientFrame =
     client: string;
     /** Abilities that both sides may use; none exist in version 1. */
     features?: string[];
+    /** A ticket in place of a token. */
+    ticket?: Secret | null;
+    /** The client's token, where the worker asks for one. */
+    token?: Secret | null;
   }
   /** Asks for a job; answered by exactly one `accepted` or `rejected` with the same tag. */
   | {
@@ -85,6 +89,14 @@ export type ErrorCode =
   | "unexpected_hello"
   /** The client speaks a version of the protocol that this worker does not. */
   | "unsupported_protocol"
+  /** No token, or one that opens nothing here. */
+  | "unauthorized"
+  /** The `Host` of the request is no name of this worker. */
+  | "host_not_allowed"
+  /** A page of another origin asked. */
+  | "origin_not_allowed"
+  /** The credential has used up what it may; try again after `Retry-After`, where there is one. */
+  | "quota_exceeded"
   /** One or more fields of a request are wrong; `details` names each. */
   | "invalid_request"
   /** A body, a frame or a file is larger than `limits` allow. */
@@ -282,11 +294,11 @@ export interface JobRequest {
   aesthetic_score?: number | null;
   /** Images of this job. */
   batch_size?: number | null;
-  /** Layers of the text encoder that are left out at its end (diffusers' `clip_skip`: 0 is none, 1 the last one). */
+  /** Layers of the text encoder that the prompt leaves out at its end (diffusers' `clip_skip`: 0 is none, 1 the last one). The negative prompt leaves out none, as in diffusers. */
   clip_skip?: number | null;
   /** SDXL: how the training picture is said to have been cropped, `[top, left]` in px. */
   crops_coords_top_left?: [number, number] | null;
-  /** η of DDIM (0 is deterministic) and TCD in `[0, 1]`; other schedulers ignore it. */
+  /** η of DDIM (0 is deterministic) and TCD in `[0, 1]`; other schedulers ignore it, and a warning says so. */
   eta?: number | null;
   /** The part of the walk that is guided, as fractions of its steps from the noisy end; `[0, 1]` is all of it. */
   guidance_interval?: [number, number] | null;
@@ -483,6 +495,8 @@ export interface ModelsView {
   embeddings?: string[];
   /** Values of `name` in `loras`. */
   loras?: string[];
+  /** Those of the credential that asks, where it has some. */
+  quota?: Quota;
 }
 
 /** A name from a table of the worker, with the label that people know it by. */
@@ -544,6 +558,18 @@ export interface PreviewOptions {
   mode?: PreviewMode;
 }
 
+/** What a credential may use. A bound that is absent is that of the whole worker. */
+export interface Quota {
+  /** Pixels (width × height × batch size) that may be asked for in any hour. */
+  pixels_per_hour?: number;
+  /** Jobs that may wait. */
+  queued_jobs?: number;
+  /** Jobs that may run at the same time; further ones wait. */
+  running_jobs?: number;
+  /** Bytes of pictures that may be brought in any hour. */
+  upload_bytes_per_hour?: number;
+}
+
 /** The `refiner` field of a request. */
 export interface RefinerRequest {
   /** A name from the catalogue, of a model with the same latent space. */
@@ -578,6 +604,9 @@ export interface SchedulerEntry {
   sigmas?: string[];
 }
 
+/** A token, ticket or share token: text that opens something. It is written in full on the wire and never in logs. */
+export type Secret = string;
+
 /** Server → client. */
 export type ServerFrame = SessionFrame | EventFrame;
 
@@ -596,6 +625,8 @@ export type SessionFrame =
     catalogue: Catalogue;
     /** Abilities that both sides may use. */
     features: string[];
+    /** What this client's credential may use, where it has bounds of its own. */
+    quota?: Quota;
   }
   /** Answer to a `submit` that became a job; its events follow. */
   | {

@@ -33,6 +33,11 @@ struct Model {
     model: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cache {
+    cache: &'static str,
+}
+
 /// The wire that something left on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -73,6 +78,8 @@ pub struct Metrics {
     viewers: Family<Transport, Gauge>,
     model_loads: Family<Model, Counter>,
     model_bytes: Gauge,
+    cache_hits: Family<Cache, Counter>,
+    cache_misses: Family<Cache, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -99,6 +106,8 @@ impl Default for Metrics {
             viewers: Family::default(),
             model_loads: Family::default(),
             model_bytes: Gauge::default(),
+            cache_hits: Family::default(),
+            cache_misses: Family::default(),
             registry: Registry::default(),
         };
         registry.register("jobs_waiting", "Jobs in the queue", metrics.waiting.clone());
@@ -125,6 +134,8 @@ impl Default for Metrics {
         registry.register("viewers", "Open WebSockets and event streams", metrics.viewers.clone());
         registry.register("model_loads", "Times that a model was loaded", metrics.model_loads.clone());
         registry.register_with_unit("models", "Weights that are loaded", Unit::Bytes, metrics.model_bytes.clone());
+        registry.register("cache_hits", "Parts of jobs that were computed before", metrics.cache_hits.clone());
+        registry.register("cache_misses", "Parts of jobs that had to be computed", metrics.cache_misses.clone());
         registry.register_with_unit("memory", "Resident memory of the process", Unit::Bytes, metrics.memory.clone());
         Self { registry, ..metrics }
     }
@@ -167,6 +178,12 @@ impl Metrics {
         let viewers = self.viewers.get_or_create_owned(&wire.label());
         viewers.inc();
         ViewerGuard(viewers)
+    }
+
+    /// Parts of a job were taken from a cache, or went into it.
+    pub fn cache_used(&self, cache: &'static str, hits: u64, misses: u64) {
+        self.cache_hits.get_or_create(&Cache { cache }).inc_by(hits);
+        self.cache_misses.get_or_create(&Cache { cache }).inc_by(misses);
     }
 
     /// A model was loaded.

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use sd_protocol::Limits;
-use sd_worker::diffusion::ModelInfo;
-use sd_worker::diffusion::schedulers::{SCHEDULERS, SigmaSpacing};
+use sd_worker::diffusion::pipeline::ModelSchedule;
+use sd_worker::diffusion::schedulers::{AlignedModel, SCHEDULERS, SchedulerConfig, SigmaSpacing};
+use sd_worker::diffusion::{MicroKind, ModelInfo};
 use sd_worker::inputs::ImageSource;
 use sd_worker::intake::{self, Offer};
 use sd_worker::models::{AdapterSet, Adapters, CatalogueModel};
@@ -21,6 +22,9 @@ static OFFER: LazyLock<Offer> = LazyLock::new(|| {
         guidance_scale: 4.0,
         scheduler: &SCHEDULERS[0],
         sigmas: SigmaSpacing::Karras,
+        schedule: ModelSchedule { config: SchedulerConfig::default(), aligned: AlignedModel::Sd15 },
+        micro: MicroKind::None,
+        has_guidance_inside: false,
         latent_channels: 4,
         latent_scale: 8,
         scaling_factor: 0.18215,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use sd_worker::device;
+use sd_worker::diffusion::Placement;
 use sd_worker::diffusion::lora::{self, Lora, Network};
 use sd_worker::diffusion::weights::header::Header;
 use sd_worker::diffusion::weights::{LayerShape, ModelFiles};
@@ -34,17 +34,19 @@ pub fn lora_files(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = FOLDER.path().join("fuzzed.safetensors");
     std::fs::write(&path, safetensors(text.lines().take(NAMES_MAX))).expect("a temporary folder can be written");
-    let lora = match Lora::open(&ModelFiles::folder(FOLDER.path()), "fuzzed.safetensors", &device::open()) {
+    let lora = match Lora::open(&ModelFiles::folder(FOLDER.path()), "fuzzed.safetensors") {
         Ok(lora) => lora,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     let layers = layers();
     for network in lora.networks() {
-        match lora.patches_for(network, &layers, 0.5) {
-            Ok((_, unmatched)) => {
-                assert_eq!(lora::unmatched_warning("fuzzed", &unmatched).is_none(), unmatched.is_empty())
-            }
-            Err(error) => assert!(!error.to_string().is_empty()),
+        let merged = lora.fit(network, &layers).and_then(|fit| {
+            let told = lora::unmatched_warning("fuzzed", fit.unmatched());
+            assert_eq!(told.is_none(), fit.unmatched().is_empty());
+            fit.patches(0.5, &Placement::cpu().device)
+        });
+        if let Err(error) = merged {
+            assert!(!error.to_string().is_empty());
         }
     }
     assert!(lora.unread().iter().all(|name| text.lines().any(|line| line == name)));

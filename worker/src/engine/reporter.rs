@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use sd_protocol::{ErrorBody, ErrorCode, Event, Timings};
 
-use crate::diffusion::{GenerationSpec, Observer, StepView};
+use crate::diffusion::pipeline::CacheUse;
+use crate::diffusion::{Finished, GenerationSpec, Observer, StepView};
 use crate::jobs::{JobCell, LatentSnapshot, now_ms};
 use crate::models::LoadProgress;
 
@@ -63,10 +64,14 @@ impl JobReporter {
     }
 
     /// Notes where the time of the computation went and returns the whole account.
-    pub fn computed(&mut self, encode: Duration, denoise: Duration, decode: Duration) -> Timings {
-        self.timings.encode_ms = milliseconds(encode);
-        self.timings.denoise_ms = milliseconds(denoise);
-        self.timings.decode_ms = milliseconds(decode);
+    pub fn computed(&mut self, finished: &Finished) -> Timings {
+        let CacheUse { texts, pictures, loras } = finished.caches;
+        for (cache, reuse) in [("texts", texts), ("pictures", pictures), ("loras", loras)] {
+            self.cell.metrics().cache_used(cache, reuse.found.into(), reuse.made.into());
+        }
+        self.timings.encode_ms = milliseconds(finished.encode_time);
+        self.timings.denoise_ms = milliseconds(finished.denoise_time);
+        self.timings.decode_ms = milliseconds(finished.decode_time);
         self.timings.preview_ms = milliseconds(self.preview_time);
         self.timings
     }

@@ -123,7 +123,7 @@ impl EngineThread {
     fn draw(&mut self, job: &Job, mut reporter: JobReporter) {
         match self.compute(job, &mut reporter) {
             Ok(Some(Drawing { finished, plan })) => {
-                let timings = reporter.computed(finished.encode_time, finished.denoise_time, finished.decode_time);
+                let timings = reporter.computed(&finished);
                 // If the finisher is gone, the returned reporter is dropped and ends the job as failed.
                 if self.drawn.send(Drawn { reporter, finished, plan, timings }).is_err() {
                     tracing::error!("the finisher thread is gone; a picture was lost");

