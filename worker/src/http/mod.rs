@@ -11,7 +11,7 @@
 //! | [`access`] | `/v1/tickets`, share links |
 //! | [`guard`] | who asks: what a request shows → a caller |
 //! | [`site`] | which pages may use the worker: `Host` and `Origin` |
-//! | [`serve`] | connections and their bounds |
+//! | [`mod@serve`] | connections and their bounds |
 //! | [`documents`] | `/openapi.json`, `/asyncapi.json`, `/docs` |
 //! | [`routes`] | the table of all routes, which the router and the documents are made of |
 //! | [`extract`] | parts of a path; what is wrong with them is told as everything else is |
