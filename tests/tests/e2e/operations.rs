@@ -41,7 +41,9 @@ async fn metrics_tell_what_happened() -> Result<()> {
     assert_eq!(sample(&text, "sd_worker_jobs_total{outcome=\"succeeded\"}")?, 1.0);
     assert_eq!(sample(&text, "sd_worker_viewers{transport=\"websocket\"}")?, 1.0);
     assert_eq!(sample(&text, "sd_worker_model_loads_total{model=\"builtin\"}")?, 1.0);
-    assert_eq!(sample(&text, "sd_worker_cache_misses_total{cache=\"texts\"}")?, 2.0, "the prompt and the empty one");
+    assert_eq!(sample(&text, "sd_worker_cache_misses_total{cache=\"texts\"}")?, 1.0, "the prompt");
+    let hits = sample(&text, "sd_worker_cache_hits_total{cache=\"texts\"}")?;
+    assert_eq!(hits, 1.0, "the empty prompt was encoded when the model was warmed");
     assert!(sample(&text, "sd_worker_step_seconds_count")? >= 4.0);
     assert!(sample(&text, "sd_worker_previews_sent_total{transport=\"websocket\"}")? >= 1.0);
     assert!(sample(&text, "sd_worker_sent_bytes_total{transport=\"websocket\"}")? > 1000.0);
