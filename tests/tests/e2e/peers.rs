@@ -161,8 +161,9 @@ async fn schemathesis_finds_nothing_that_the_documents_leave_out() -> Result<()>
     let folder = tempfile::tempdir()?;
     let survey = client(python()?)
         .args(["-m", "schemathesis.cli", "run", &format!("{}/openapi.json", worker.url())])
-        // Names of models and schedulers are data, so that a request may be well-formed and still be refused.
-        .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"])
+        // Names of models and schedulers are data, so that a request may be well-formed and still be refused; and the
+        // hooks lead calls away from the job that a link names, so that a job just made may rightly not be found.
+        .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,ensure_resource_availability"])
         .args(["--max-examples", "20", "--seed", "1", "--generation-deterministic"])
         .args(["--suppress-health-check", "all", "--warnings", "off", "--no-color", "--request-timeout", "30"])
         .env("SD_PEERS_JOB", id.as_str())
