@@ -48,11 +48,11 @@ pub struct Plan {
 /// What viewers look at: the newest job, until no more come.
 pub(crate) type Board = watch::Receiver<Option<JobId>>;
 
-/// Runs it all.
+/// Runs it all; `looked` is told what every look at the metrics found.
 ///
 /// # Errors
 /// When a viewer sees what it must not, or the worker does not answer.
-pub async fn soak(worker: &Worker, plan: Plan) -> anyhow::Result<Report> {
+pub async fn soak(worker: &Worker, plan: Plan, looked: impl Fn(&Sample)) -> anyhow::Result<Report> {
     let address: Arc<str> = worker.address().into();
     let started = Instant::now();
     let (board, newest) = watch::channel(None);
@@ -68,7 +68,7 @@ pub async fn soak(worker: &Worker, plan: Plan) -> anyhow::Result<Report> {
     drop(newest);
 
     let (samples, jobs) =
-        tokio::join!(sample(worker.api(), started, plan.duration), submit(worker.api(), board, plan.duration));
+        tokio::join!(sample(worker.api(), started, plan.duration, looked), submit(worker.api(), board, plan.duration));
     let (samples, jobs) = (samples?, jobs?);
     let mut seen = Seen::default();
     while let Some(ended) = viewers.join_next().await {
@@ -109,13 +109,20 @@ async fn submit(api: &Api, board: watch::Sender<Option<JobId>>, duration: Durati
     Ok(ended)
 }
 
-async fn sample(api: &Api, started: Instant, duration: Duration) -> anyhow::Result<Vec<Sample>> {
+async fn sample(
+    api: &Api,
+    started: Instant,
+    duration: Duration,
+    looked: impl Fn(&Sample),
+) -> anyhow::Result<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
     while started.elapsed() < duration {
         ticks.tick().await;
         let text = api.get("/metrics").await?.error_for_status()?.text().await?;
-        samples.push(Sample::read(started.elapsed(), &text)?);
+        let sample = Sample::read(started.elapsed(), &text)?;
+        looked(&sample);
+        samples.push(sample);
     }
     Ok(samples)
 }

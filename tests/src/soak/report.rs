@@ -48,6 +48,13 @@ impl Sample {
     }
 }
 
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, megabytes) = (self.time.as_secs(), self.memory_bytes / 1e6);
+        write!(f, "{seconds:>4} s  {} steps  {megabytes:.1} MB  {} previews dropped", self.steps, self.previews_dropped)
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct Report {

@@ -101,8 +101,10 @@ def versions() -> dict[str, str | None]:
 
 
 def save(value, path: Path):
-    """Writes beside `path` and renames, so that a run that is cut off leaves the last checkpoint whole."""
-    unfinished = path.with_suffix(path.suffix + ".part")
+    """Writes beside `path` and renames, so that a run that is cut off leaves the last checkpoint whole.
+
+    Processes that train together may save the same file at the same time."""
+    unfinished = path.with_suffix(f"{path.suffix}.{os.getpid()}")
     torch.save(value, unfinished)
     os.replace(unfinished, path)
 
