@@ -84,6 +84,10 @@ pub struct ModelEntry {
     pub latent_scale: u32,
     /// How a latent becomes a rough picture.
     pub preview: PreviewBasis,
+    /// Where a decoder for better previews lies, of models that have one: the path of a safetensors file with the
+    /// decoder of an `AutoencoderTiny` (TAESD).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_decoder: Option<String>,
     /// Prompts that show what the model can draw.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,

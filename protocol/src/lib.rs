@@ -41,9 +41,9 @@ pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};
 pub use event::{Event, EventFrame};
 pub use frame::{ClientFrame, ServerFrame, SessionFrame};
 pub use job::{
-    ImageView, InpaintArea, InpaintFill, InpaintRequest, JobId, JobList, JobRequest, JobState, JobView, LoraRequest,
-    OnDisconnect, OutpaintRequest, PreviewDtype, PreviewMode, PreviewOptions, RefinerRequest, ResizeMode, Rng,
-    Supersede, Timings,
+    ImageFormat, ImageView, InpaintArea, InpaintFill, InpaintRequest, JobId, JobList, JobRequest, JobState, JobView,
+    LoraRequest, OnDisconnect, OutpaintRequest, OutputOptions, PreviewDtype, PreviewMode, PreviewOptions,
+    RefinerRequest, ResizeMode, Rng, Supersede, Timings,
 };
 pub use limits::Limits;
 pub use upload::{UploadChunk, UploadView};

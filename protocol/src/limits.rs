@@ -56,6 +56,8 @@ pub const STEPS_MAX: u32 = 150;
 pub const GUIDANCE_SCALE_MAX: f32 = 50.0;
 /// Most layers of a text encoder that may be left out.
 pub const CLIP_SKIP_MAX: u32 = 11;
+/// Highest quality of a JPEG.
+pub const OUTPUT_QUALITY_MAX: u8 = 100;
 /// Most LoRAs of one job.
 pub const LORAS_MAX: usize = 16;
 /// Largest weight of a LoRA, up and down.

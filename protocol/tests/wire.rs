@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use sd_protocol::binary::{HEADER_BYTES, PreviewPosition};
 use sd_protocol::limits::BINARY_BYTES_MAX;
 use sd_protocol::{
-    Catalogue, ClientFrame, ErrorBody, ErrorCode, ErrorDetail, Event, EventFrame, FrameHeader, ImageView, InpaintArea,
-    InpaintFill, InpaintRequest, JobId, JobRequest, JobState, JobView, Limits, LoraRequest, ModelDefaults, ModelEntry,
-    NamedEntry, OnDisconnect, OutpaintRequest, PreviewBasis, PreviewDtype, PreviewFrame, PreviewMode, PreviewOptions,
-    Quota, RefinerRequest, ResizeMode, Rng, SchedulerEntry, Secret, ServerFrame, SessionFrame, Supersede, Timings,
-    UploadChunk, UploadView,
+    Catalogue, ClientFrame, ErrorBody, ErrorCode, ErrorDetail, Event, EventFrame, FrameHeader, ImageFormat, ImageView,
+    InpaintArea, InpaintFill, InpaintRequest, JobId, JobRequest, JobState, JobView, Limits, LoraRequest, ModelDefaults,
+    ModelEntry, NamedEntry, OnDisconnect, OutpaintRequest, OutputOptions, PreviewBasis, PreviewDtype, PreviewFrame,
+    PreviewMode, PreviewOptions, Quota, RefinerRequest, ResizeMode, Rng, SchedulerEntry, Secret, ServerFrame,
+    SessionFrame, Supersede, Timings, UploadChunk, UploadView,
 };
 use serde_json::{Value, json};
 
@@ -87,6 +87,7 @@ fn image() -> ImageView {
     ImageView {
         index: 1,
         url: "/v1/jobs/0190-job_1/images/1".into(),
+        format: ImageFormat::Png,
         width: 256,
         height: 192,
         sha256: "0f".repeat(32),
@@ -151,6 +152,7 @@ fn hello(token: Option<&str>, ticket: Option<&str>) -> ClientFrame {
 
 fn client_frames() -> Vec<(&'static str, ClientFrame)> {
     let preview = PreviewOptions { mode: PreviewMode::None, every: 1, dtype: PreviewDtype::F16 };
+    let output = OutputOptions { format: ImageFormat::Webp, quality: 80 };
     vec![
         ("hello", hello(None, None)),
         ("hello_token", hello(Some("sdw_token"), None)),
@@ -158,6 +160,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ("submit", ClientFrame::Submit { tag: 7, job: request() }),
         ("submit_whole", ClientFrame::Submit { tag: 7, job: whole_request() }),
         ("submit_in_line", ClientFrame::Submit { tag: 8, job: request_in_line() }),
+        ("submit_output", ClientFrame::Submit { tag: 9, job: JobRequest { output: Some(output), ..request() } }),
         ("cancel", ClientFrame::Cancel { job: job_id() }),
         ("attach", ClientFrame::Attach { job: job_id(), after: 3, preview }),
         ("detach", ClientFrame::Detach { job: job_id() }),
@@ -181,8 +184,10 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         latent_channels: 4,
         latent_scale: 8,
         preview: basis(),
+        preview_decoder: None,
         examples: vec!["a blue house".into()],
     };
+    let decoded = ModelEntry { preview_decoder: Some("/v1/models/builtin/preview-decoder".into()), ..model.clone() };
     let scheduler = |sigmas: &[&str]| SchedulerEntry {
         name: "euler".into(),
         label: "Euler".into(),
@@ -195,6 +200,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         loras: Vec::new(),
         embeddings: Vec::new(),
     };
+    let decoded_catalogue = Catalogue { models: vec![decoded], ..catalogue.clone() };
     let whole_catalogue = Catalogue {
         schedulers: vec![scheduler(&["default"])],
         loras: vec!["ink".into()],
@@ -214,6 +220,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
     vec![
         ("welcome", session(welcome(catalogue, None))),
         ("welcome_whole", session(welcome(whole_catalogue.clone(), None))),
+        ("welcome_preview_decoder", session(welcome(decoded_catalogue, None))),
         ("welcome_quota", session(welcome(whole_catalogue, Some(quota())))),
         ("accepted", session(SessionFrame::Accepted { tag: 7, handle: 1, job: Box::new(view()), preview: basis() })),
         ("rejected", session(SessionFrame::Rejected { tag: 7, error: error() })),
@@ -231,6 +238,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         ("started", event(Some(2), Event::Started { steps: 25 })),
         ("progress", event(None, Event::Progress { step: 5, steps: 25, sigma: 7.5, eta_ms: 800 })),
         ("image", event(Some(3), Event::Image { image: image() })),
+        ("image_jpeg", event(Some(3), Event::Image { image: ImageView { format: ImageFormat::Jpeg, ..image() } })),
         ("succeeded", event(Some(4), Event::Succeeded { timings: timings() })),
         ("failed", event(Some(4), Event::Failed { error: error() })),
         ("canceled", event(Some(4), Event::Canceled)),

@@ -233,6 +233,15 @@ export type EventFrame = {
   }
 );
 
+/** How a picture is written. */
+export type ImageFormat =
+  /** Without loss. */
+  | "png"
+  /** With loss, as `quality` says. */
+  | "jpeg"
+  /** Without loss, and smaller than PNG. */
+  | "webp";
+
 /** A finished picture. */
 export interface ImageView {
   /** Index in the batch. */
@@ -247,6 +256,8 @@ export interface ImageView {
   sha256: string;
   /** Seed that draws this picture alone. */
   seed: number;
+  /** How the file is written. */
+  format?: ImageFormat;
 }
 
 /** Which part of the picture the network sees while it inpaints. */
@@ -334,6 +345,8 @@ export interface JobRequest {
   original_size?: [number, number] | null;
   /** How far the picture grows beyond `image`. */
   outpaint?: OutpaintRequest | null;
+  /** How pictures are written. */
+  output?: OutputOptions | null;
   /** What previews to send. */
   preview?: PreviewOptions | null;
   /** Order among the waiting jobs of one credential, -10 to 10; a higher one is drawn first. Credentials take turns, whatever their priorities. */
@@ -479,6 +492,8 @@ export interface ModelEntry {
   preview: PreviewBasis;
   /** Prompts that show what the model can draw. */
   examples?: string[];
+  /** Where a decoder for better previews lies, of models that have one: the path of a safetensors file with the decoder of an `AutoencoderTiny` (TAESD). */
+  preview_decoder?: string;
 }
 
 /** The body of `GET /v1/models`: what may be asked for by name, and within which bounds. */
@@ -524,6 +539,14 @@ export interface OutpaintRequest {
   right?: number;
   /** px */
   top?: number;
+}
+
+/** The `output` field of a request. A file holds the parameters of its picture, whatever its format. */
+export interface OutputOptions {
+  /** The format of the files. */
+  format?: ImageFormat;
+  /** How much of the picture a JPEG keeps, 1 to 100. */
+  quality?: number;
 }
 
 /** A linear map from the channels of a clean latent to display RGB (sRGB-encoded, `[0, 1]` after clamping): `rgb = bias + Σ latent[c] · rows[c]`. */

@@ -10,13 +10,13 @@
 //! | [`access`] | tokens, tickets, quotas: who may ask, and how much |
 //! | [`config`] | flags, environment and TOML → `Config` |
 //! | [`http`] | routes, WebSocket, SSE, the embedded client |
-//! | [`access`] | who may do what |
 //! | [`service`] | what every transport can ask |
 //! | [`inputs`] | pictures that clients bring: decoded, fitted, stored |
 //! | [`intake`] | a request → a valid job, every check once |
 //! | [`outlet`] | what happened → protocol frames |
 //! | [`jobs`] | registry, numbered log, store |
 //! | [`engine`] | queue, engine thread, finisher thread |
+//! | [`outputs`] | finished pictures → files with their parameters inside |
 //! | [`models`] | catalogue and sources of models |
 //! | [`metrics`] | what an operator watches |
 //! | [`device`] | where tensors live, and in which type |
@@ -43,6 +43,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod models;
 pub mod outlet;
+pub mod outputs;
 pub mod service;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! From what the worker knows to what clients read: the only builder of server frames.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
     Catalogue, EventFrame, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PreviewBasis, PreviewDtype,
@@ -81,6 +82,10 @@ fn model_entry(model: &CatalogueModel) -> ModelEntry {
         latent_channels: info.latent_channels as u8,
         latent_scale: info.latent_scale,
         preview: preview_basis(model),
+        preview_decoder: model.preview_decoder.is_some().then(|| {
+            let name = utf8_percent_encode(&model.name, NON_ALPHANUMERIC);
+            format!("/v1/models/{name}/preview-decoder")
+        }),
         examples: info.examples.clone(),
     }
 }

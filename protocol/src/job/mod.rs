@@ -13,8 +13,8 @@ pub mod view;
 
 pub use id::{InvalidJobId, JobId};
 pub use options::{
-    InpaintArea, InpaintFill, InpaintRequest, LoraRequest, OnDisconnect, OutpaintRequest, PreviewDtype, PreviewMode,
-    PreviewOptions, RefinerRequest, ResizeMode, Rng, Supersede,
+    ImageFormat, InpaintArea, InpaintFill, InpaintRequest, LoraRequest, OnDisconnect, OutpaintRequest, OutputOptions,
+    PreviewDtype, PreviewMode, PreviewOptions, RefinerRequest, ResizeMode, Rng, Supersede,
 };
 pub use request::JobRequest;
 pub use view::{ImageView, JobList, JobState, JobView, Timings};

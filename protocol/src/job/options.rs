@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "schema")]
-use crate::limits::{INPAINT_PADDING_PX_MAX, LORA_WEIGHT_MAX, SIDE_PX_MAX};
+use crate::limits::{INPAINT_PADDING_PX_MAX, LORA_WEIGHT_MAX, OUTPUT_QUALITY_MAX, SIDE_PX_MAX};
 
 /// What previews a submitter wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,57 @@ pub struct PreviewOptions {
 impl Default for PreviewOptions {
     fn default() -> Self {
         Self { mode: PreviewMode::Latent, every: 1, dtype: PreviewDtype::F16 }
+    }
+}
+
+/// How a picture is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ImageFormat {
+    /// Without loss.
+    #[default]
+    Png,
+    /// With loss, as `quality` says.
+    Jpeg,
+    /// Without loss, and smaller than PNG.
+    Webp,
+}
+
+impl ImageFormat {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::Webp];
+
+    /// What the name of a file ends in.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::Webp => "webp",
+        }
+    }
+
+    /// Whether it is the format that is meant where none is named.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The `output` field of a request. A file holds the parameters of its picture, whatever its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputOptions {
+    /// The format of the files.
+    pub format: ImageFormat,
+    /// How much of the picture a JPEG keeps, 1 to 100.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = OUTPUT_QUALITY_MAX)))]
+    pub quality: u8,
+}
+
+impl Default for OutputOptions {
+    fn default() -> Self {
+        Self { format: ImageFormat::Png, quality: 90 }
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::id::JobId;
 use super::options::{
-    InpaintRequest, LoraRequest, OnDisconnect, OutpaintRequest, PreviewOptions, RefinerRequest, ResizeMode, Rng,
-    Supersede,
+    InpaintRequest, LoraRequest, OnDisconnect, OutpaintRequest, OutputOptions, PreviewOptions, RefinerRequest,
+    ResizeMode, Rng, Supersede,
 };
 use crate::error::{ErrorBody, ErrorCode, ErrorDetail};
 #[cfg(feature = "schema")]
@@ -135,6 +135,9 @@ pub struct JobRequest {
     /// What previews to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewOptions>,
+    /// How pictures are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputOptions>,
     /// Jobs of one credential that name the same lane follow each other, as the strokes of one canvas do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = LANE_BYTES_MAX)))]

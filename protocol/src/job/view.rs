@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::JobId;
+use super::options::ImageFormat;
 use super::request::JobRequest;
 use crate::error::ErrorBody;
 
@@ -56,6 +57,9 @@ pub struct ImageView {
     pub index: u32,
     /// Path on this worker, from the root.
     pub url: String,
+    /// How the file is written.
+    #[serde(default, skip_serializing_if = "ImageFormat::is_default")]
+    pub format: ImageFormat,
     /// px
     pub width: u32,
     /// px

@@ -34,7 +34,8 @@ static OFFER: LazyLock<Offer> = LazyLock::new(|| {
         examples: Vec::new(),
     };
     let other = ModelInfo { latent_channels: 16, clip_skip_max: 0, ..info.clone() };
-    let model = |name: &str, info: &ModelInfo| CatalogueModel { name: name.into(), info: info.clone() };
+    let model =
+        |name: &str, info: &ModelInfo| CatalogueModel { name: name.into(), info: info.clone(), preview_decoder: None };
     Offer {
         models: vec![model("base", &info), model("refiner", &info), model("other", &other)],
         adapters: AdapterSet { loras, ..AdapterSet::default() },

@@ -6,6 +6,7 @@
 //! | [`socket`] | many jobs on one socket, previews, attach |
 //! | [`uploads`] | pictures that clients bring, over both transports |
 //! | [`pictures`] | jobs that start from a picture, with and without a mask |
+//! | [`outputs`] | formats of files, and what they say about themselves |
 //! | [`access`] | who is let in, and who sees what |
 //! | [`bad_input`] | every fault gets a code and a sentence, and the next good job works |
 //! | [`determinism`] | a seed is a picture, whatever the transport |
@@ -32,6 +33,7 @@ mod framing;
 mod http;
 mod lanes;
 mod operations;
+mod outputs;
 mod peers;
 mod pictures;
 mod shutdown;

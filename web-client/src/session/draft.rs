@@ -266,6 +266,7 @@ mod tests {
             latent_channels: 4,
             latent_scale: 8,
             preview: PreviewBasis { rows: Vec::new(), bias: [0.0; 3] },
+            preview_decoder: None,
             examples: Vec::new(),
         };
         let spacing = |name: &str| NamedEntry { name: name.into(), label: name.into() };

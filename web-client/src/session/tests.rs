@@ -1,7 +1,8 @@
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
-    Catalogue, ClientFrame, ErrorBody, ErrorCode, Event, EventFrame, ImageView, JobId, JobRequest, JobState, JobView,
-    Limits, PreviewBasis, PreviewDtype, PreviewFrame, PreviewOptions, Secret, ServerFrame, SessionFrame, Timings,
+    Catalogue, ClientFrame, ErrorBody, ErrorCode, Event, EventFrame, ImageFormat, ImageView, JobId, JobRequest,
+    JobState, JobView, Limits, PreviewBasis, PreviewDtype, PreviewFrame, PreviewOptions, Secret, ServerFrame,
+    SessionFrame, Timings,
 };
 
 use super::link::{RETRY_FIRST_MS, RETRY_LONGEST_MS, retry_delay_ms};
@@ -37,7 +38,15 @@ fn view(name: &str, state: JobState, last_seq: u64) -> Box<JobView> {
 }
 
 fn image() -> ImageView {
-    ImageView { index: 0, url: "/v1/jobs/a/images/0".into(), width: 64, height: 64, sha256: "0".repeat(64), seed: 7 }
+    ImageView {
+        index: 0,
+        url: "/v1/jobs/a/images/0".into(),
+        format: ImageFormat::Png,
+        width: 64,
+        height: 64,
+        sha256: "0".repeat(64),
+        seed: 7,
+    }
 }
 
 fn basis() -> PreviewBasis {

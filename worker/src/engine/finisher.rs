@@ -1,18 +1,18 @@
 //! Encodes and stores pictures off the engine thread, so that the next job starts at once.
 
-use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use sd_protocol::limits::FINISHING_JOBS_MAX;
 use sd_protocol::{ErrorBody, ErrorCode, Event, ImageView, Timings};
 
 use super::reporter::JobReporter;
+use crate::diffusion::Finished;
 use crate::diffusion::inpaint::InpaintPlan;
-use crate::diffusion::{Finished, Picture};
 use crate::jobs::{Registry, StoreError};
+use crate::outputs::encode::EncodeError;
+use crate::outputs::{self, Parameters};
 
 /// A drawn job whose pictures are not stored yet.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Drawn {
 #[derive(Debug, thiserror::Error)]
 enum FinishError {
     #[error("the picture could not be encoded")]
-    Encode(#[from] image::ImageError),
+    Encode(#[from] EncodeError),
     #[error("the picture could not be stored")]
     Store(#[from] StoreError),
 }
@@ -71,16 +71,18 @@ fn finish(
 ) -> Result<(), FinishError> {
     let cell = reporter.cell();
     let view = cell.view();
-    let seed = view.request.seed.unwrap_or_default();
+    let (seed, output) = (view.request.seed.unwrap_or_default(), view.request.output.unwrap_or_default());
     for (index, picture) in (0..).zip(&finished.pictures) {
-        let sha256 = registry.store().save_png(&encode_png(picture)?)?;
+        let image_seed = seed + u64::from(index);
+        let file = outputs::encode(picture, output, &Parameters::new(&view.request, image_seed))?;
         let image = ImageView {
             index,
             url: format!("/v1/jobs/{}/images/{index}", cell.id()),
+            format: output.format,
             width: picture.width,
             height: picture.height,
-            sha256,
-            seed: seed + u64::from(index),
+            sha256: registry.store().save_image(&file, output.format)?,
+            seed: image_seed,
         };
         // A job that is drawn again after a crash shows the same pictures, which its log may have already.
         if !view.images.contains(&image) {
@@ -102,10 +104,4 @@ fn lost(error: &FinishError) -> ErrorBody {
             "the picture was drawn but could not be stored; the worker's log has the reason",
         ),
     }
-}
-
-fn encode_png(picture: &Picture) -> Result<Vec<u8>, image::ImageError> {
-    let mut png = Cursor::new(Vec::new());
-    PngEncoder::new(&mut png).write_image(&picture.rgb, picture.width, picture.height, ExtendedColorType::Rgb8)?;
-    Ok(png.into_inner())
 }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use sd_protocol::ErrorCode;
 
 use super::error::ApiError;
+use super::etag;
 
 /// The files of `web-client/dist`, each also as `.br`.
 #[cfg(feature = "embed-client")]
@@ -39,7 +40,7 @@ pub async fn serve(request: Request) -> Response {
         return ApiError::new(ErrorCode::NotFound, format!("no file or route {path:?} here")).into_response();
     };
     let etag = file.etag;
-    if accepts(header::IF_NONE_MATCH, &etag) {
+    if etag::is_known(request.headers(), &etag) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
     }
     let headers = [

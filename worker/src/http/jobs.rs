@@ -15,9 +15,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tower_http::services::ServeFile;
 
-use super::App;
 use super::error::ApiError;
 use super::extract::Path;
+use super::{App, etag};
 use crate::access::Caller;
 
 /// Jobs on a page that names no `limit`.
@@ -151,10 +151,10 @@ pub async fn image(
         .parse()
         .map_err(|_| ApiError::new(ErrorCode::ImageNotFound, format!("images are numbered, {index:?} is no number")))?;
     let (path, sha256) = app.service.image(&cell, index)?;
-    let etag = format!("\"{sha256}\"");
+    let etag = etag::of_hash(&sha256);
     let headers =
         [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, "private, max-age=31536000, immutable".into())];
-    if matches_etag(request.headers(), &etag) {
+    if etag::is_known(request.headers(), &etag) {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     match ServeFile::new(path).try_call(request).await {
@@ -185,11 +185,4 @@ fn id_of_key(key: &HeaderValue) -> Result<String, ApiError> {
         || Sha256::digest(key).iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
         |id| id.as_str().to_owned(),
     ))
-}
-
-fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
-    let known = headers.get(header::IF_NONE_MATCH).map(HeaderValue::to_str);
-    known.is_some_and(|known| {
-        known.is_ok_and(|list| list.split(',').any(|known| known.trim() == etag || known.trim() == "*"))
-    })
 }

@@ -6,7 +6,8 @@
 //! | [`uploads`] | `/v1/uploads`: pictures that jobs start from |
 //! | [`stream`] | `/v1/jobs/{id}/stream`: server-sent events |
 //! | [`socket`] | `/v1/ws`: the WebSocket |
-//! | [`health`] | `/health`, `/ready`, `/metrics`, `/v1/models` |
+//! | [`models`] | `/v1/models…`: the catalogue, preview decoders |
+//! | [`health`] | `/health`, `/ready`, `/metrics` |
 //! | [`assets`] | the browser client |
 //! | [`access`] | `/v1/tickets`, share links |
 //! | [`guard`] | who asks: what a request shows → a caller |
@@ -14,6 +15,7 @@
 //! | [`mod@serve`] | connections and their bounds |
 //! | [`documents`] | `/openapi.json`, `/asyncapi.json`, `/docs` |
 //! | [`routes`] | the table of all routes, which the router and the documents are made of |
+//! | [`etag`] | readers that may have a file already |
 //! | [`extract`] | parts of a path; what is wrong with them is told as everything else is |
 //! | [`error`] | error codes → status codes, the only place |
 //!
@@ -27,10 +29,12 @@ pub mod access;
 pub mod assets;
 pub mod documents;
 pub mod error;
+pub mod etag;
 pub mod extract;
 pub mod guard;
 pub mod health;
 pub mod jobs;
+pub mod models;
 pub mod routes;
 pub mod serve;
 pub mod site;

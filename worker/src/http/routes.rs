@@ -12,7 +12,7 @@ use sd_protocol::{
 };
 
 use super::documents::{self, Answer, Bytes, Door, Operation};
-use super::{App, access, assets, guard, health, jobs, limit_time, socket, stream, uploads};
+use super::{App, access, assets, guard, health, jobs, limit_time, models, socket, stream, uploads};
 use crate::metrics;
 
 const JOBS: &str = "Jobs";
@@ -122,14 +122,18 @@ fn jobs(routes: Routes) -> Routes {
                 .header::<Option<String>>("If-None-Match", "An `ETag` that the reader has.")
                 .header::<Option<String>>("Range", "A part of the file, as `bytes=0-1023`.")
                 .answers(
-                    Answer::empty(StatusCode::OK, "The file.")
+                    Answer::empty(StatusCode::OK, "The file, in the format of the job's `output`.")
                         .content::<Bytes>("image/png")
+                        .content::<Bytes>("image/jpeg")
+                        .content::<Bytes>("image/webp")
                         .header(header::ETAG, "SHA-256 of the file.")
                         .header(header::CACHE_CONTROL, "A picture never changes."),
                 )
                 .answers(
                     Answer::empty(StatusCode::PARTIAL_CONTENT, "The part that was asked for.")
                         .content::<Bytes>("image/png")
+                        .content::<Bytes>("image/jpeg")
+                        .content::<Bytes>("image/webp")
                         .header(header::CONTENT_RANGE, "Which part of how many bytes."),
                 )
                 .answers(
@@ -209,9 +213,31 @@ fn worker(routes: Routes) -> Routes {
         .route(
             Method::GET,
             "/v1/models",
-            health::models,
+            models::models,
             Operation::new(WORKER, "listModels", "Lists what may be asked for by name, and within which bounds.")
                 .answers(Answer::json::<ModelsView>(StatusCode::OK, "Models, schedulers, adapters and limits.")),
+        )
+        .route(
+            Method::GET,
+            "/v1/models/{name}/preview-decoder",
+            models::preview_decoder,
+            Operation::new(WORKER, "getPreviewDecoder", "Brings the decoder that makes pictures of preview latents.")
+                .about(
+                    "A safetensors file with the decoder of an `AutoencoderTiny` (TAESD) in f16; under `config` of its \
+                     metadata is its `config.json`. The catalogue says which models have one.",
+                )
+                .path::<String>("name", "Name of the model.")
+                .header::<Option<String>>("If-None-Match", "An `ETag` that the reader has.")
+                .answers(
+                    Answer::empty(StatusCode::OK, "The file.")
+                        .content::<Bytes>("application/octet-stream")
+                        .header(header::ETAG, "SHA-256 of the file."),
+                )
+                .answers(
+                    Answer::empty(StatusCode::NOT_MODIFIED, "The reader has it already.")
+                        .header(header::ETAG, "SHA-256 of the file."),
+                )
+                .fails(&[NotFound]),
         )
         .behind(
             Door::Socket,

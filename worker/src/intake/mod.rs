@@ -13,7 +13,9 @@ mod picture;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use sd_protocol::limits::{CLIP_SKIP_MAX, LANE_BYTES_MAX, LORA_WEIGHT_MAX, LORAS_MAX, MICRO_PX_MAX, PRIORITY_MAX};
+use sd_protocol::limits::{
+    CLIP_SKIP_MAX, LANE_BYTES_MAX, LORA_WEIGHT_MAX, LORAS_MAX, MICRO_PX_MAX, OUTPUT_QUALITY_MAX, PRIORITY_MAX,
+};
 use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, JobRequest, Limits, LoraRequest, PreviewOptions, Supersede};
 use serde_json::Value;
 
@@ -73,6 +75,8 @@ pub fn validate(job: Value, offer: &Offer) -> Result<ValidJob, ErrorBody> {
     check.handover(picture.as_ref());
     let preview = request.preview.unwrap_or_default();
     check.faults.range("preview.every", preview.every, 1, offer.limits.steps_max);
+    let output = request.output.unwrap_or_default();
+    check.faults.range("output.quality", output.quality, 1, OUTPUT_QUALITY_MAX);
     check.place_in_line();
     if !check.faults.is_empty() {
         return Err(ErrorBody::invalid(check.faults.0));
@@ -151,6 +155,7 @@ fn understood(
         eta: spec.scheduler.eta.map(|_| spec.eta as f32),
         clip_skip: Some(spec.clip_skip as u32),
         preview: Some(preview),
+        output: Some(request.output.unwrap_or_default()),
         lane: request.lane.clone(),
         supersede: request.lane.as_ref().map(|_| request.supersede.unwrap_or_default()),
         on_disconnect: Some(request.on_disconnect.unwrap_or_default()),

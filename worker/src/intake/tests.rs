@@ -27,7 +27,7 @@ fn model() -> CatalogueModel {
         preview_bias: [0.0; 3],
         examples: Vec::new(),
     };
-    CatalogueModel { name: "known".into(), info }
+    CatalogueModel { name: "known".into(), info, preview_decoder: None }
 }
 
 /// A model called `name`, of Stable Diffusion but for `change`.

@@ -1,11 +1,14 @@
 //! The real [`ModelLoader`]: folders, single files, the hub and embedded files.
 
+use std::path::Path;
+
 use tokio::runtime::Handle;
 
 use super::hub::meter::Meter;
 use super::hub::{Hub, HubSettings};
 use super::source::{ModelSource, Remote, Resolved};
 use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
+use crate::diffusion::families::PreviewDecoder;
 use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
 use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, Placement, StepView, families};
 
@@ -45,22 +48,29 @@ impl Library {
             let hub = || Hub::new(hub).map_err(|error| source.not_delivered(error));
             let Resolved { files, remote } = source.resolve(hub).await?;
             let remote = remote.map(|remote| (source.clone(), remote));
-            library.add(source.name.clone(), Entry { files, remote })?;
+            let decoder = source.options.preview_decoder.as_deref();
+            library.add(source.name.clone(), Entry { files, remote }, decoder)?;
         }
         #[cfg(feature = "builtin-model")]
         if sources.iter().all(|source| source.name != crate::builtin::NAME) {
             let entry = Entry { files: crate::builtin::files(), remote: None };
-            library.add(crate::builtin::NAME.into(), entry)?;
+            library.add(crate::builtin::NAME.into(), entry, None)?;
         }
         if library.catalogue.is_empty() { Err(LoadError::NoModel) } else { Ok(library) }
     }
 
-    fn add(&mut self, name: String, entry: Entry) -> Result<(), LoadError> {
+    /// Adds a model; a decoder at `decoder` goes before its own.
+    fn add(&mut self, name: String, entry: Entry, decoder: Option<&Path>) -> Result<(), LoadError> {
         if self.catalogue.iter().any(|model| model.name == name) {
             return Err(LoadError::DuplicateName(name));
         }
         let info = families::inspect(&entry.files).map_err(|error| unusable(&name, error))?;
-        self.catalogue.push(CatalogueModel { name, info });
+        let preview_decoder = match decoder {
+            Some(path) => PreviewDecoder::at(path, info.latent_channels).map(Some),
+            None => PreviewDecoder::of_model(&entry.files, info.latent_channels),
+        };
+        let preview_decoder = preview_decoder.map_err(|error| unusable(&name, error))?;
+        self.catalogue.push(CatalogueModel { name, info, preview_decoder });
         self.entries.push(entry);
         Ok(())
     }

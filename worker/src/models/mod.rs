@@ -26,6 +26,7 @@ pub use source::{ModelOptions, ModelSource};
 
 use std::ops::ControlFlow;
 
+use crate::diffusion::families::PreviewDecoder;
 use crate::diffusion::weights::LoadError as FilesError;
 use crate::diffusion::{ModelInfo, Pipeline};
 
@@ -36,6 +37,8 @@ pub struct CatalogueModel {
     pub name: String,
     /// What its configuration says.
     pub info: ModelInfo,
+    /// What clients make better previews with, where there is one.
+    pub preview_decoder: Option<PreviewDecoder>,
 }
 
 /// Makes pipelines; lives on the engine thread.

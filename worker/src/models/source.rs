@@ -28,6 +28,8 @@ pub struct ModelOptions {
     pub prediction_type: Option<String>,
     /// `config`: a folder in the diffusers layout with the configuration and tokenizer of a single file.
     pub config: Option<PathBuf>,
+    /// `preview_decoder`: a folder with an `AutoencoderTiny` (TAESD) for previews, instead of the model's own.
+    pub preview_decoder: Option<PathBuf>,
 }
 
 /// Values of `prediction_type`, as diffusers' schedulers know them.
@@ -40,7 +42,10 @@ pub enum InvalidSource {
     #[error("{0:?} is not NAME=WHERE, such as sd15=/models/sd15.safetensors or sd15=owner/name")]
     Form(String),
     /// Something after the `?` that is no option.
-    #[error("{0:?} is none of the options variant=…, config=FOLDER and prediction_type=epsilon|v_prediction|sample")]
+    #[error(
+        "{0:?} is none of the options variant=…, config=FOLDER, preview_decoder=FOLDER and \
+         prediction_type=epsilon|v_prediction|sample"
+    )]
     Option(String),
 }
 
@@ -67,6 +72,9 @@ impl FromStr for ModelOptions {
             match option.split_once('=') {
                 Some(("variant", variant)) if !variant.is_empty() => options.variant = Some(variant.into()),
                 Some(("config", folder)) if !folder.is_empty() => options.config = Some(folder.into()),
+                Some(("preview_decoder", folder)) if !folder.is_empty() => {
+                    options.preview_decoder = Some(folder.into());
+                }
                 Some(("prediction_type", kind)) if PREDICTION_TYPES.contains(&kind) => {
                     options.prediction_type = Some(kind.into());
                 }

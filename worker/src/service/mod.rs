@@ -142,7 +142,7 @@ impl Service {
             let state = view.state.as_str();
             ErrorBody::new(ErrorCode::ImageNotFound, format!("the job is {state} and has no image {index}"))
         })?;
-        Ok((self.registry.store().image_path(&image.sha256), image.sha256))
+        Ok((self.registry.store().image_path(&image), image.sha256))
     }
 
     /// How the latents of a job become a rough picture.

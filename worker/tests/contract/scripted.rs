@@ -92,7 +92,7 @@ impl ScriptedLoader {
             preview_bias: [0.5; 3],
             examples: Vec::new(),
         };
-        let model = |name: &str| CatalogueModel { name: name.into(), info: info.clone() };
+        let model = |name: &str| CatalogueModel { name: name.into(), info: info.clone(), preview_decoder: None };
         Self {
             script,
             catalogue: vec![model("scripted"), model("broken"), model("remote")],

@@ -9,6 +9,7 @@
 //! | `conditioning` `text` | from prompts and sizes to what the network is conditioned on |
 //! | `pictures` | from input pictures to the distribution of their latents |
 //! | [`card`] `latent_rgb` | what a folder says about itself, and published preview bases |
+//! | `preview_decoder` | the small decoder that clients make previews with |
 //! | `stop` | why a generation ends early |
 
 pub mod card;
@@ -18,6 +19,7 @@ mod latent_rgb;
 mod networks;
 mod parts;
 mod pictures;
+mod preview_decoder;
 mod sd;
 mod sdxl;
 mod stop;
@@ -30,6 +32,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::parts::{Layout, Parts};
+pub use self::preview_decoder::PreviewDecoder;
 use super::pipeline::{ModelInfo, Pipeline};
 use super::placement::Placement;
 use super::weights::{LoadError, ModelFiles};

@@ -1,5 +1,7 @@
 //! Folders that cannot be loaded say why, by file, key and value.
 
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
 use super::*;
@@ -160,4 +162,75 @@ fn a_card_and_a_basis_are_taken_from_the_folder() {
     assert!(inspect(&files).unwrap_err().to_string().contains("`rows` is 1 rows"));
     write("model_card.json", r#"{"stepz": 12}"#);
     assert!(inspect(&files).unwrap_err().to_string().contains("model_card.json"));
+}
+
+/// An `AutoencoderTiny` of two levels in `preview_decoder/`, with a tensor of its encoder, and `change` made to its
+/// configuration.
+fn with_tiny(change: Value) -> (tempfile::TempDir, ModelFiles) {
+    let (folder, files) = sd15(|_, _| {});
+    let path = folder.path().join("preview_decoder");
+    std::fs::create_dir_all(&path).unwrap();
+    let mut config = json!({
+        "_class_name": "AutoencoderTiny", "act_fn": "relu", "decoder_block_out_channels": [8, 8],
+        "encoder_block_out_channels": [8, 8], "latent_channels": 4, "num_decoder_blocks": [1, 0],
+        "out_channels": 3, "scaling_factor": 1.0, "upsample_fn": "nearest", "upsampling_scaling_factor": 2,
+    });
+    config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    std::fs::write(path.join("config.json"), config.to_string()).unwrap();
+    let convolutions = [
+        ("decoder.layers.0", 4, 8, true),
+        ("decoder.layers.2.conv.0", 8, 8, true),
+        ("decoder.layers.2.conv.2", 8, 8, true),
+        ("decoder.layers.2.conv.4", 8, 8, true),
+        ("decoder.layers.4", 8, 8, false),
+        ("decoder.layers.5", 8, 3, true),
+        ("encoder.layers.0", 3, 8, true),
+    ];
+    let mut tensors = Vec::new();
+    for (name, inputs, outputs, has_bias) in convolutions {
+        let mut add = |part: &str, shape: &[usize]| {
+            tensors.push((format!("{name}.{part}"), Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap()));
+        };
+        add("weight", &[outputs, inputs, 3, 3]);
+        if has_bias {
+            add("bias", &[outputs]);
+        }
+    }
+    safetensors::serialize_to_file(tensors, None, &path.join("diffusion_pytorch_model.safetensors")).unwrap();
+    (folder, files)
+}
+
+#[test]
+fn a_preview_decoder_is_brought_without_its_encoder() {
+    let (folder, files) = with_tiny(json!({}));
+    let found = PreviewDecoder::of_model(&files, 4).unwrap().unwrap();
+    assert_eq!(PreviewDecoder::at(&folder.path().join("preview_decoder"), 4).unwrap(), found);
+    let file = found.safetensors();
+    let (_, metadata) = SafeTensors::read_metadata(&file).unwrap();
+    let config: Value = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+    assert_eq!(config["num_decoder_blocks"], json!([1, 0]));
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let mut names = tensors.names();
+    names.sort_unstable();
+    assert_eq!(names.len(), 11);
+    assert!(names.iter().all(|name| name.starts_with("decoder.layers.")), "{names:?}");
+    let last = tensors.tensor("decoder.layers.5.weight").unwrap();
+    assert_eq!((last.dtype(), last.shape()), (Dtype::F16, [3, 8, 3, 3].as_slice()));
+    assert!(PreviewDecoder::of_model(&sd15(|_, _| {}).1, 4).unwrap().is_none());
+}
+
+#[test]
+fn a_preview_decoder_that_does_not_fit_is_refused() {
+    for (change, reason) in [
+        (json!({"act_fn": "gelu"}), "`act_fn`"),
+        (json!({"latent_channels": 16}), "`latent_channels`"),
+        (json!({"decoder_block_out_channels": [8, 16]}), "`decoder_block_out_channels`"),
+        (json!({"num_decoder_blocks": [1]}), "`num_decoder_blocks`"),
+        (json!({"num_decoder_blocks": [2, 0]}), "decoder.layers.3.conv.0.weight"),
+        (json!({"decoder_block_out_channels": [16, 16]}), "decoder.layers.0.weight"),
+        (json!({"decoder_block_out_channels": [4096, 4096]}), "bytes"),
+    ] {
+        let refused = PreviewDecoder::of_model(&with_tiny(change).1, 4).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
 }

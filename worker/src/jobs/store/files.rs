@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use sd_protocol::ImageFormat;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
@@ -12,8 +13,15 @@ use tempfile::NamedTempFile;
 const BALLAST_BYTES: usize = 1 << 20;
 
 /// Where the picture of that content lies under `folder`.
-pub(super) fn image_path(folder: &Path, sha256: &str) -> PathBuf {
-    folder.join(format!("{sha256}.png"))
+pub(super) fn image_path(folder: &Path, sha256: &str, format: ImageFormat) -> PathBuf {
+    folder.join(format!("{sha256}.{}", format.extension()))
+}
+
+/// Removes the picture of that content.
+pub(super) fn remove(folder: &Path, sha256: &str) -> io::Result<()> {
+    let paths = ImageFormat::ALL.map(|format| image_path(folder, sha256, format));
+    // Where there is none, the first name tells so.
+    fs::remove_file(paths.iter().find(|path| path.exists()).unwrap_or(&paths[0]))
 }
 
 /// SHA-256 of a file in hexadecimal digits: its name, and its `ETag`.
@@ -21,12 +29,12 @@ pub(super) fn content_name(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a PNG file under its SHA-256: whole or not at all, and there after a power cut.
-pub(super) fn save_png(folder: &Path, sha256: &str, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file to `path`: whole or not at all, and there after a power cut.
+pub(super) fn save(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(image_path(folder, sha256)).map_err(|error| error.error)?;
+    file.persist(path).map_err(|error| error.error)?;
     // The name is in the folder, and a folder is written by itself.
     File::open(folder)?.sync_all()
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 use sd_protocol::limits::{DEPARTED_JOBS_MAX, UPLOADS_BYTES_MAX};
-use sd_protocol::{Event, EventFrame, JobId, JobRequest, JobState, JobView};
+use sd_protocol::{Event, EventFrame, ImageFormat, ImageView, JobId, JobRequest, JobState, JobView};
 use tempfile::TempDir;
 
 use self::files::{Ballast, image_path};
@@ -255,7 +255,7 @@ impl Store {
         for frame in frames {
             insert_event(&transaction, frame)?;
             if let Event::Image { image } = &frame.event {
-                let bytes = fs::metadata(self.image_path(&image.sha256)).map_or(0, |file| file.len());
+                let bytes = fs::metadata(self.image_path(image)).map_or(0, |file| file.len());
                 transaction.execute(
                     "INSERT INTO images (job, sha256, bytes) VALUES (?1, ?2, ?3)",
                     params![view.id.as_str(), image.sha256, bytes as i64],
@@ -376,9 +376,8 @@ impl Store {
         // Another job may be about to list the same picture.
         let unlisted = self.unlisted();
         for sha256 in orphans.into_iter().filter(|sha256| !unlisted.contains(sha256)) {
-            let path = self.image_path(&sha256);
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), error = &error as &dyn std::error::Error, "a picture stays behind");
+            if let Err(error) = files::remove(&self.images, &sha256) {
+                tracing::warn!(sha256, error = &error as &dyn std::error::Error, "a picture stays behind");
             }
         }
         if let Lasting::Durable(ballast) = &self.lasting {
@@ -413,21 +412,21 @@ impl Store {
         Ok(ids.into_iter().filter_map(|id| JobId::parse(id).ok()).collect())
     }
 
-    /// Stores a PNG file under its SHA-256 and returns that; whole or not at all.
+    /// Stores the file of a picture under its SHA-256 and returns that; whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save_png(&self, bytes: &[u8]) -> Result<String, StoreError> {
+    pub fn save_image(&self, bytes: &[u8], format: ImageFormat) -> Result<String, StoreError> {
         let sha256 = files::content_name(bytes);
         self.unlisted().insert(sha256.clone());
-        files::save_png(&self.images, &sha256, bytes)
+        files::save(&self.images, &image_path(&self.images, &sha256, format), bytes)
             .map_err(|source| StoreError::Io { path: self.images.clone(), source })?;
         Ok(sha256)
     }
 
-    /// Where the picture of that content lies.
-    pub fn image_path(&self, sha256: &str) -> PathBuf {
-        image_path(&self.images, sha256)
+    /// Where the file of a picture lies.
+    pub fn image_path(&self, image: &ImageView) -> PathBuf {
+        image_path(&self.images, &image.sha256, image.format)
     }
 
     fn image_names(&self) -> Result<HashSet<String>, StoreError> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction, params};
+use sd_protocol::ImageFormat;
 
 use super::StoreError;
 use super::files::image_path;
@@ -81,7 +82,7 @@ fn owners_sizes_and_departed(transaction: &Transaction<'_>, images: &Path) -> Re
     let contents: Vec<String> = contents.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for sha256 in contents {
         // A file that is gone takes no room.
-        let bytes = fs::metadata(image_path(images, &sha256)).map_or(0, |file| file.len());
+        let bytes = fs::metadata(image_path(images, &sha256, ImageFormat::Png)).map_or(0, |file| file.len());
         transaction.execute("UPDATE images SET bytes = ?2 WHERE sha256 = ?1", params![sha256, bytes as i64])?;
     }
     Ok(())

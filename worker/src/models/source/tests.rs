@@ -14,8 +14,10 @@ fn a_name_and_a_location() {
         variant: Some("fp16".into()),
         prediction_type: Some("v_prediction".into()),
         config: Some("/models/tiny".into()),
+        preview_decoder: Some("/models/taesd".into()),
     };
-    let text = "sd15=owner/name@v1?variant=fp16&prediction_type=v_prediction&config=/models/tiny";
+    let text = "sd15=owner/name@v1?variant=fp16&prediction_type=v_prediction&config=/models/tiny\
+        &preview_decoder=/models/taesd";
     assert_eq!(text.parse(), source("owner/name@v1", options));
     for faulty in ["sd15", "=x", "sd15=", "sd15=?variant=fp16"] {
         assert_eq!(faulty.parse::<ModelSource>(), Err(InvalidSource::Form(faulty.into())));

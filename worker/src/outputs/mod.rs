@@ -1,0 +1,19 @@
+//! Pictures that clients get: from pixels to a file that says how it was made.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`encode`] | pixels → PNG, JPEG or WebP with parameters inside |
+//! | [`parameters`] | the parameters of a picture: as A1111 writes them, and as a request |
+//!
+//! # Invariants
+//! * The same request with the same seed makes the same bytes, whoever asks, over which transport, with whatever
+//!   previews.
+
+pub mod encode;
+pub mod parameters;
+
+pub use encode::encode;
+pub use parameters::Parameters;
+
+#[cfg(test)]
+mod tests;
