@@ -21,6 +21,7 @@ embeddings*          textual inversion; see embeddings.py
 lora*                LoRA files, outputs with them, names of layers; see lora.py
 prompts.json         brackets, chunks and weights; see prompts.py
 pictures/, *.json    whole pictures from the pipelines, those of the built-in model included
+preview_decoder*     what preview decoders make of latents; see preview_decoder.py
 families/, *.json    whole pictures of the other families and ways to draw; see families.py
 
 All tensors of pictures and latents are channels last.
@@ -42,6 +43,7 @@ import families
 import images
 import lora
 import networks
+import preview_decoder
 import prompts
 import single_file
 from models import BUILTIN, HERE, MODELS, TOKENIZER
@@ -147,6 +149,7 @@ PARTS = {
     "networks": lambda: networks.networks({name: model() for name, model in MODELS.items()}),
     "embeddings": embeddings.embeddings,
     "lora": lora.lora,
+    "preview_decoder": preview_decoder.preview_decoder,
     "prompts": lambda: prompts.prompts(CLIPTokenizer.from_pretrained(TOKENIZER)),
     # Last, because it changes a class of transformers for diffusers' sake.
     "families": lambda: families.families({name: model() for name, model in MODELS.items()}),

@@ -3,7 +3,8 @@
 //! | folder | what it holds |
 //! |---|---|
 //! | [`session`] | the conversation with a worker as a pure state machine: frames in, commands out |
-//! | [`preview`] | how a preview latent becomes pixels: the shader and its twin in plain Rust |
+//! | [`preview`] | how a preview latent becomes pixels: the shaders and their twins in plain Rust |
+//! | `gpu` | the shaders on a GPU, through wgpu |
 //! | `app` | the page: Leptos views over a session |
 //! | `web` | the browser: sockets, storage, canvases; the exported class `PreviewCanvas` |
 //!
@@ -11,8 +12,9 @@
 //! `PreviewCanvas`, which shows preview frames on a canvas of another page.
 //!
 //! # Invariants
-//! * `session` and `preview` are plain Rust, tested natively; `app` and `web` exist only in the browser build.
-//! * Only `web` names the browser. `app` asks `web` and Leptos; `session` and `preview` ask nobody.
+//! * `session` and `preview` are plain Rust, tested natively; `app` and `web` exist only in the browser build, `gpu` in
+//!   that and in the native tests.
+//! * Only `web` names the browser. `app` asks `web` and Leptos; `gpu` asks `preview`; `session` and `preview` ask nobody.
 //! * Loading the module does nothing; `start` does.
 
 pub mod preview;
@@ -20,6 +22,8 @@ pub mod session;
 
 #[cfg(target_arch = "wasm32")]
 mod app;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod gpu;
 #[cfg(target_arch = "wasm32")]
 mod web;
 #[cfg(target_arch = "wasm32")]

@@ -1,6 +1,6 @@
 //! The Rust half of `basis.wgsl`: what the shader finds in its texture and in its uniform block.
 
-use sd_protocol::Element;
+use sd_protocol::{Element, FrameHeader};
 
 use super::{CHANNELS_MAX, Latent, sampling};
 
@@ -24,9 +24,8 @@ pub struct TextureLayout {
     pub row_bytes: u32,
 }
 
-/// The texture that holds `latent`.
-pub fn texture_layout(latent: &Latent<'_>) -> TextureLayout {
-    let header = latent.header();
+/// The texture that holds the payload of such a frame.
+pub fn texture_layout(header: &FrameHeader) -> TextureLayout {
     let row_numbers = u32::from(header.width) * u32::from(header.channels);
     TextureLayout {
         element: header.element,

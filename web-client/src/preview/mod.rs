@@ -1,4 +1,5 @@
-//! From a preview latent to pixels, twice: on the GPU and in plain Rust.
+//! From a preview latent to pixels, by a linear map or by a decoder, each of them twice: as shaders for the GPU and in
+//! plain Rust.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -6,15 +7,19 @@
 //! | [`basis`] | its other half in Rust: the texture and the uniform block that it reads |
 //! | [`sampling`] | how many canvas pixels a latent cell covers, and the filter between cells |
 //! | [`oracle`] | the same picture computed on the CPU: the 2D-canvas fallback and the test of the shader |
+//! | [`taesd`] | the decoder of an `AutoencoderTiny`: its weights, its passes on a GPU, its oracle |
+//! | [`choice`] | whether a preview goes through the decoder: by measured time |
 //!
 //! # Invariants
-//! * A frame is drawn at [`sampling::canvas_size`] pixels, whoever draws it.
-//! * The shader and the oracle agree within 2/255 in every channel of every pixel.
-//! * Nothing here touches a browser or a device; `web::gpu` does.
+//! * The linear map draws a frame at [`sampling::canvas_size`] pixels, whoever draws it.
+//! * The shaders and their oracles agree within 2/255 in every channel of every pixel.
+//! * Nothing here touches a browser or a device; `gpu` and `web` do.
 
 pub mod basis;
+pub mod choice;
 pub mod oracle;
 pub mod sampling;
+pub mod taesd;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +43,14 @@ pub enum FrameError {
         channels: usize,
         /// Rows of the basis.
         rows: usize,
+    },
+    /// The frame and the model's decoder do not belong together.
+    #[error("the decoder reads {wanted} channels, the latent has {channels}")]
+    DecoderChannels {
+        /// Channels of a cell, padding included.
+        channels: usize,
+        /// Channels that the decoder reads.
+        wanted: usize,
     },
 }
 

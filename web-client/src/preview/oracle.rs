@@ -86,6 +86,6 @@ fn mix(colours: [[f32; 3]; 4], weights: [f32; 4]) -> [f32; 3] {
 }
 
 /// As a GPU writes a `unorm` target: clamped, then rounded to the nearest step.
-fn byte_from_unit(value: f32) -> u8 {
+pub(super) fn byte_from_unit(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0).round() as u8
 }

@@ -30,7 +30,7 @@ fn draw_as_shader(frame: &[u8], map: &PreviewBasis) -> Vec<u8> {
     let number = |at: usize| u32::from_le_bytes(word(at)) as usize;
     let float = |at: usize| f32::from_le_bytes(word(at));
     let (cells_x, cells_y, groups, cell_px) = (number(0), number(4), number(8), number(12) as u32);
-    let layout = basis::texture_layout(&latent);
+    let layout = basis::texture_layout(latent.header());
     let texel = |at: usize| match layout.element {
         sd_protocol::Element::F16 => {
             half::f16::from_le_bytes([latent.payload()[at * 2], latent.payload()[at * 2 + 1]]).to_f32()

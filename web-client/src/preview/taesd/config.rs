@@ -1,0 +1,96 @@
+//! What a decoder's `config.json` says, as far as decoding goes.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::DecoderError;
+use crate::preview::CHANNELS_MAX as LATENT_CHANNELS_MAX;
+
+/// Most levels of a decoder: pictures of up to 32 pixels along a latent cell.
+pub const LEVELS_MAX: usize = 6;
+
+/// Most channels between layers; TAESD has 64.
+pub const CHANNELS_MAX: usize = 256;
+
+/// Most residual blocks of a level; TAESD has 3.
+pub const BLOCKS_MAX: usize = 16;
+
+/// The shape of diffusers' `DecoderTiny`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Channels of a latent.
+    pub latent_channels: usize,
+    /// Channels of every other layer. Convolutions between levels keep their number, so all levels have the same.
+    pub channels: usize,
+    /// Residual blocks of each level, from the resolution of latents to that of pictures; a level has twice the
+    /// resolution of the one before.
+    pub blocks: Vec<usize>,
+}
+
+impl Shape {
+    /// Pixels along one side of a latent cell.
+    pub fn scale(&self) -> u32 {
+        1 << (self.blocks.len() - 1)
+    }
+
+    /// Reads `config.json` of an `AutoencoderTiny`; keys that are absent have diffusers' defaults.
+    ///
+    /// # Errors
+    /// When it is none, or asks for what is not computed here.
+    pub fn parse(config: &str) -> Result<Self, DecoderError> {
+        let config: Map<String, Value> = serde_json::from_str(config).map_err(|_| DecoderError::NoConfig)?;
+        for (key, supported) in SETTLED {
+            if let Some(found) = config.get(*key)
+                && !is_same(found, supported)
+            {
+                return Err(DecoderError::Config { key, found: found.to_string(), supported });
+            }
+        }
+        let latent_channels = read(&config, "latent_channels", 4, "a number of channels")?;
+        let channels = read(&config, "decoder_block_out_channels", vec![64; 4], "a list of numbers")?;
+        let blocks = read(&config, "num_decoder_blocks", vec![3, 3, 3, 1], "a list of numbers")?;
+        let shape = Self { latent_channels, channels: channels.first().copied().unwrap_or_default(), blocks };
+        let found = |key| config.get(key).map_or_else(|| "left out".to_owned(), Value::to_string);
+        let refuse = |key, supported| Err(DecoderError::Config { key, found: found(key), supported });
+        if !(1..=LATENT_CHANNELS_MAX).contains(&shape.latent_channels) {
+            return refuse("latent_channels", "1 to 64");
+        }
+        let is_divisible = shape.channels.is_multiple_of(4) && (4..=CHANNELS_MAX).contains(&shape.channels);
+        if !is_divisible || channels.len() > LEVELS_MAX || channels.iter().any(|&count| count != shape.channels) {
+            return refuse("decoder_block_out_channels", "one multiple of 4 up to 256, for 1 to 6 levels");
+        }
+        if shape.blocks.len() != channels.len() || shape.blocks.iter().any(|&count| count > BLOCKS_MAX) {
+            return refuse("num_decoder_blocks", "up to 16 for each level");
+        }
+        Ok(shape)
+    }
+}
+
+/// Keys with a single value that is computed here. `latent_magnitude` is no concern of decoding: the clamp of
+/// `DecoderTiny.forward` is at 3 whatever it says.
+const SETTLED: &[(&str, &str)] = &[
+    ("act_fn", "\"relu\""),
+    ("out_channels", "3"),
+    ("upsample_fn", "\"nearest\""),
+    ("upsampling_scaling_factor", "2"),
+    ("scaling_factor", "1"),
+    ("shift_factor", "0"),
+];
+
+/// Whether `found` is the JSON of `supported`; 1.0 is 1.
+fn is_same(found: &Value, supported: &str) -> bool {
+    match (found.as_f64(), supported.parse::<f64>()) {
+        (Some(found), Ok(supported)) => found == supported,
+        _ => found.to_string() == supported,
+    }
+}
+
+fn read<T: for<'a> Deserialize<'a>>(
+    config: &Map<String, Value>,
+    key: &'static str,
+    default: T,
+    supported: &'static str,
+) -> Result<T, DecoderError> {
+    let Some(value) = config.get(key) else { return Ok(default) };
+    T::deserialize(value).map_err(|_| DecoderError::Config { key, found: value.to_string(), supported })
+}
