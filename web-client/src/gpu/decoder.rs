@@ -5,6 +5,7 @@ use sd_protocol::{Element, FrameHeader};
 use super::latent::LatentTexture;
 use super::linear;
 use crate::preview::basis::TextureLayout;
+use crate::preview::sampling::CANVAS_SIDE_MAX;
 use crate::preview::taesd::packing::{self, Reading};
 use crate::preview::taesd::plan::{AFFINE_AT, BLOCK_BYTES, Pass, Plan, SLOT_NUMBERS, SLOTS, Step, lanes};
 use crate::preview::taesd::{self, Decoder, Precision, Shape};
@@ -95,7 +96,7 @@ impl GpuDecoder {
     }
 
     /// Makes room for latents of this size. Returns the size of their pictures in px; `None` if the latent has too few
-    /// channels or the device cannot hold a picture so large.
+    /// channels, or a picture so large would take more memory than a preview is worth.
     pub(crate) fn prepare(&mut self, header: &FrameHeader) -> Option<(u32, u32)> {
         if usize::from(header.channels) < self.shape.latent_channels {
             return None;
@@ -135,7 +136,7 @@ impl GpuDecoder {
             let limits = self.device.limits();
             let bytes = plan.slot_bytes_max(self.precision) as u64;
             let side = plan.width.max(plan.height);
-            if bytes > limits.max_storage_buffer_binding_size || side > limits.max_texture_dimension_2d {
+            if bytes > limits.max_storage_buffer_binding_size || side > CANVAS_SIDE_MAX {
                 return None;
             }
             for (slot, &numbers) in self.slots.iter_mut().zip(&plan.slots) {

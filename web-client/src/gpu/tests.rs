@@ -101,6 +101,7 @@ fn check(name: &str, drawn: &Drawn, expected: &Drawn) {
 
 fn decodes_as_the_oracle(precision: Precision, features: wgpu::Features) {
     let Some(bench) = Bench::open(features) else { return };
+    assert_eq!(GpuDecoder::precision(&bench.device), precision);
     let mut before: Option<(Decoder, GpuDecoder)> = None;
     for example in examples::all() {
         // Examples of one decoder share it, so that sizes follow each other as in a page.

@@ -179,6 +179,13 @@ impl Session {
         self.previews.get(&self.shown()?)
     }
 
+    /// Where the decoder for previews of what is shown lies on the worker, if its model has one.
+    pub fn shown_decoder(&self) -> Option<&str> {
+        let name = self.shown_job()?.request.model.as_deref()?;
+        let model = self.worker.as_ref()?.catalogue.models.iter().find(|model| model.name == name)?;
+        model.preview_decoder.as_deref()
+    }
+
     fn job(&self, id: &JobId) -> Option<&Job> {
         self.jobs.iter().find(|job| &job.id == id)
     }

@@ -1,8 +1,8 @@
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
     Catalogue, ClientFrame, ErrorBody, ErrorCode, Event, EventFrame, ImageFormat, ImageView, JobId, JobRequest,
-    JobState, JobView, Limits, PreviewBasis, PreviewDtype, PreviewFrame, PreviewOptions, Secret, ServerFrame,
-    SessionFrame, Timings,
+    JobState, JobView, Limits, ModelDefaults, ModelEntry, PreviewBasis, PreviewDtype, PreviewFrame, PreviewOptions,
+    Secret, ServerFrame, SessionFrame, Timings,
 };
 
 use super::link::{RETRY_FIRST_MS, RETRY_LONGEST_MS, retry_delay_ms};
@@ -77,14 +77,13 @@ fn happen(session: &mut Session, job: &str, seq: impl Into<Option<u64>>, event: 
 }
 
 fn welcome(session: &mut Session) {
+    welcome_with(session, Vec::new());
+}
+
+fn welcome_with(session: &mut Session, models: Vec<ModelEntry>) {
     session.opened();
-    let catalogue = Catalogue {
-        models: Vec::new(),
-        schedulers: Vec::new(),
-        sigmas: Vec::new(),
-        loras: Vec::new(),
-        embeddings: Vec::new(),
-    };
+    let catalogue =
+        Catalogue { models, schedulers: Vec::new(), sigmas: Vec::new(), loras: Vec::new(), embeddings: Vec::new() };
     let server = "sd-worker test".to_owned();
     receive(
         session,
@@ -361,4 +360,39 @@ fn waits_longer_with_every_failure() {
             assert!((RETRY_FIRST_MS / 2..=RETRY_LONGEST_MS).contains(&wait), "{wait} ms");
         }
     }
+}
+
+#[test]
+fn the_decoder_is_that_of_the_model_that_drew_what_is_shown() {
+    let model = |name: &str, decoder: Option<&str>| ModelEntry {
+        name: name.into(),
+        family: "sd".into(),
+        defaults: ModelDefaults {
+            width: 256,
+            height: 256,
+            steps: 25,
+            guidance_scale: 7.5,
+            scheduler: "euler".into(),
+            sigmas: "default".into(),
+        },
+        latent_channels: 4,
+        latent_scale: 8,
+        preview: basis(),
+        preview_decoder: decoder.map(str::to_owned),
+        examples: Vec::new(),
+    };
+    let mut session = connected();
+    let url = "/v1/models/b/preview-decoder";
+    let models = vec![model("a", None), model("b", Some(url))];
+    welcome_with(&mut session, models);
+    assert_eq!(session.shown_decoder(), None, "nothing is shown");
+    for (tag, name, expect) in [(1, "a", None), (2, "b", Some(url)), (3, "removed", None)] {
+        session.submit(request("a balloon"), id(name));
+        let mut job = view(name, JobState::Queued, 1);
+        job.request.model = Some(name.into());
+        receive(&mut session, SessionFrame::Accepted { tag, handle: tag, job, preview: basis() });
+        assert_eq!(session.shown_decoder(), expect, "{name}");
+    }
+    session.select(Selection { job: id("b"), index: 0 });
+    assert_eq!(session.shown_decoder(), Some(url));
 }

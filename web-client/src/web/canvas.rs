@@ -1,20 +1,28 @@
 //! A canvas that shows preview frames, on the GPU or without one.
 
+use std::rc::Rc;
+
 use sd_protocol::PreviewBasis;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlCanvasElement;
 
+use super::decoding::When;
 use super::flat::{self, Flat};
-use super::gpu::{Gpu, GpuError};
+use super::gpu::{Device, Gpu, GpuError};
 use super::{errors, page};
 use crate::preview::FrameError;
+use crate::preview::choice::Choice;
+use crate::preview::taesd::Decoder;
+
+/// The element that a surface takes over.
+pub(crate) type Element = HtmlCanvasElement;
 
 /// What draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
-    /// The shader.
+    /// The shaders.
     WebGpu,
-    /// The oracle.
+    /// The linear map in plain Rust.
     Canvas2d,
 }
 
@@ -58,21 +66,31 @@ pub(crate) enum Surface {
 impl Surface {
     /// Takes `canvas` over: with `wish`, or with WebGPU where that works and the 2D canvas elsewhere.
     ///
-    /// `on_lost` is called at most once, if the GPU is lost later; the canvas can then be opened again.
+    /// `on_lost` is called at most once, if the GPU is lost later; another canvas can then be opened.
     pub(crate) async fn open(
         canvas: HtmlCanvasElement,
         wish: Option<Backend>,
         on_lost: impl FnOnce() + 'static,
     ) -> Result<Self, SurfaceError> {
         if wish == Some(Backend::Canvas2d) {
-            return Flat::open(canvas).map(Self::Flat);
+            return Self::flat(canvas);
         }
-        match Gpu::open(canvas.clone(), on_lost).await {
-            Ok(gpu) => Ok(Self::Gpu(Box::new(gpu))),
+        match Device::request(on_lost).await {
+            Ok(device) => Self::gpu(canvas, device),
             // Without a device the canvas is still untouched; once it has a context it keeps its kind.
-            Err(GpuError::NoAdapter(_) | GpuError::NoDevice(_)) if wish.is_none() => Flat::open(canvas).map(Self::Flat),
+            Err(GpuError::NoAdapter(_) | GpuError::NoDevice(_)) if wish.is_none() => Self::flat(canvas),
             Err(fault) => Err(fault.into()),
         }
+    }
+
+    /// Takes `canvas` over without a GPU.
+    pub(crate) fn flat(canvas: HtmlCanvasElement) -> Result<Self, SurfaceError> {
+        Flat::open(canvas).map(Self::Flat)
+    }
+
+    /// Takes `canvas` over with this device.
+    pub(crate) fn gpu(canvas: HtmlCanvasElement, device: Device) -> Result<Self, SurfaceError> {
+        Ok(Self::Gpu(Box::new(Gpu::open(canvas, device)?)))
     }
 
     /// What draws.
@@ -96,11 +114,42 @@ impl Surface {
         }
     }
 
-    /// Draws one whole binary frame; the canvas takes the size that `preview::sampling` gives it.
-    pub(crate) fn draw(&mut self, frame: &[u8], basis: &PreviewBasis) -> Result<(), SurfaceError> {
+    /// Draws through this decoder `when` it says so, where there is a GPU; resolves when that can begin.
+    pub(crate) fn set_decoder(&self, decoder: Option<Rc<Decoder>>, when: When) -> impl Future<Output = ()> + use<> {
+        let ready = match self {
+            Self::Gpu(gpu) => Some(gpu.set_decoder(decoder, when)),
+            Self::Flat(_) => None,
+        };
+        async move {
+            if let Some(ready) = ready {
+                ready.await;
+            }
+        }
+    }
+
+    /// Another picture is shown from now on.
+    pub(crate) fn begin(&self) {
+        if let Self::Gpu(gpu) = self
+            && let Some(decoding) = gpu.decoding()
+        {
+            decoding.begin();
+        }
+    }
+
+    /// A preview of the picture came, whether or not it is drawn.
+    pub(crate) fn arrived(&self) {
+        if let Self::Gpu(gpu) = self
+            && let Some(decoding) = gpu.decoding()
+        {
+            decoding.arrived();
+        }
+    }
+
+    /// Draws one whole binary frame; the canvas takes the size of the picture. Returns what drew it.
+    pub(crate) fn draw(&mut self, frame: &[u8], basis: &PreviewBasis) -> Result<Choice, SurfaceError> {
         match self {
             Self::Gpu(gpu) => gpu.draw(frame, basis),
-            Self::Flat(flat) => flat.draw(frame, basis),
+            Self::Flat(flat) => flat.draw(frame, basis).map(|()| Choice::Linear),
         }
     }
 }

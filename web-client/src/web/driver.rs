@@ -1,7 +1,5 @@
 //! A [`Session`] with a real socket, clock and storage.
 
-use std::time::Duration;
-
 use leptos::prelude::*;
 use sd_protocol::Secret;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -92,8 +90,8 @@ impl Driver {
                         }
                     });
                 }
-                Command::Retry { delay_ms } => after(delay_ms, move || self.act(Session::retry_due)),
-                Command::AskReady { delay_ms } => after(delay_ms, move || {
+                Command::Retry { delay_ms } => page::after(delay_ms, move || self.act(Session::retry_due)),
+                Command::AskReady { delay_ms } => page::after(delay_ms, move || {
                     spawn_local(async move {
                         let ready = ask_ready().await;
                         self.act(|session| session.readiness(ready));
@@ -111,7 +109,7 @@ impl Driver {
             Ok(socket) => self.socket.set_value(Some(socket)),
             Err(fault) => {
                 errors::warn(&fault);
-                after(0, move || self.hear(Heard::Closed));
+                page::after(0, move || self.hear(Heard::Closed));
             }
         }
     }
@@ -125,10 +123,6 @@ fn warn_of(result: Result<(), FrameFault>) {
     if let Err(fault) = result {
         errors::warn(&fault);
     }
-}
-
-fn after(delay_ms: u32, then: impl FnOnce() + 'static) {
-    set_timeout(then, Duration::from_millis(delay_ms.into()));
 }
 
 /// Whether the worker can start a job at once; `None` when it could not be asked.

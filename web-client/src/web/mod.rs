@@ -1,13 +1,15 @@
-//! The browser: the only code that names `web_sys`, `js_sys` or `wgpu`.
+//! The browser: the only code that names `web_sys` or `js_sys`.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | [`canvas`] | [`canvas::Surface`]: a canvas that shows preview frames, on the GPU or without one |
-//! | [`gpu`] | its WebGPU half: device, pipeline, one pass a frame |
+//! | [`gpu`] | its WebGPU half: device, surface, what draws into it |
+//! | [`decoding`] | a TAESD-type decoder on that device, and when it draws |
 //! | [`flat`] | its 2D half: the oracle and `putImageData` |
 //! | [`preview_canvas`] | the same for JavaScript: the exported class `PreviewCanvas` |
 //! | [`driver`] | a [`Session`](crate::session::Session) with a real socket, clock and storage |
 //! | [`socket`] | one WebSocket as callbacks |
+//! | [`fetch`] | what the worker has under an address |
 //! | [`pictures`] | addresses that an `<img>` can load, also where the worker asks for a token |
 //! | [`storage`] | what is kept in the browser between visits |
 //! | [`page`] | address, query, random numbers, the size of the screen |
@@ -18,10 +20,12 @@
 //! * Storage that is full, forbidden or foreign is no error: the page then starts afresh.
 
 pub(crate) mod canvas;
+pub(crate) mod decoding;
 pub(crate) mod driver;
 pub(crate) mod errors;
+pub(crate) mod fetch;
 mod flat;
-mod gpu;
+pub(crate) mod gpu;
 pub(crate) mod page;
 pub(crate) mod pictures;
 mod preview_canvas;

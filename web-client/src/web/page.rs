@@ -1,7 +1,9 @@
 //! Address, query, random numbers and the size of the screen.
 
+use std::time::Duration;
+
 use futures_channel::oneshot;
-use leptos::prelude::request_animation_frame;
+use leptos::prelude::{request_animation_frame, set_timeout};
 use sd_protocol::JobId;
 use web_sys::{UrlSearchParams, Window};
 
@@ -30,6 +32,11 @@ pub(crate) fn is_narrow() -> bool {
     window().inner_width().ok().and_then(|width| width.as_f64()).is_some_and(|width| width < NARROW_PX)
 }
 
+/// Milliseconds since the page began, in fractions.
+pub(crate) fn now_ms() -> f64 {
+    window().performance().map_or(0.0, |clock| clock.now())
+}
+
 /// A random number in `[0, 1)`, good enough to spread reconnects.
 pub(crate) fn random() -> f64 {
     js_sys::Math::random()
@@ -44,6 +51,11 @@ pub(crate) fn new_job_id() -> JobId {
     }
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     JobId::parse(format!("web-{digits}")).expect("hexadecimal digits are within the alphabet of ids")
+}
+
+/// Calls `then` after so many milliseconds.
+pub(crate) fn after(delay_ms: u32, then: impl FnOnce() + 'static) {
+    set_timeout(then, Duration::from_millis(delay_ms.into()));
 }
 
 /// Resolves when the browser is about to paint; not while the page is hidden.

@@ -3,27 +3,12 @@
 
 use leptos::prelude::*;
 use sd_protocol::Secret;
-use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Blob, Headers, RequestInit, Response, Url};
+use web_sys::{Blob, Url};
 
-use super::{errors, page};
+use super::errors;
+use super::fetch::{self, FetchError};
 use crate::session::Session;
-
-/// A picture could not be fetched.
-#[derive(Debug, thiserror::Error)]
-enum PictureError {
-    #[error("the worker answered with status {0}")]
-    Refused(u16),
-    #[error("the browser could not fetch it: {0}")]
-    Browser(String),
-}
-
-impl From<JsValue> for PictureError {
-    fn from(thrown: JsValue) -> Self {
-        Self::Browser(errors::message(&thrown))
-    }
-}
 
 /// A copy in memory, there for as long as this value.
 struct Copy(String);
@@ -31,7 +16,7 @@ struct Copy(String);
 impl Drop for Copy {
     fn drop(&mut self) {
         if let Err(thrown) = Url::revoke_object_url(&self.0) {
-            errors::warn(&PictureError::from(thrown));
+            errors::warn(&FetchError::from(thrown));
         }
     }
 }
@@ -56,7 +41,7 @@ pub(crate) fn source(
         set_source.set(None);
         copy.set_value(None);
         spawn_local(async move {
-            let fetched = fetch(&url, &token).await;
+            let fetched = fetch_copy(&url, &token).await;
             // Another picture may be wanted by now, or none.
             if wanted.try_with_value(|wanted| wanted.as_ref() == Some(&url)) != Some(true) {
                 return;
@@ -73,16 +58,8 @@ pub(crate) fn source(
     source
 }
 
-async fn fetch(url: &str, token: &Secret) -> Result<Copy, PictureError> {
-    let headers = Headers::new()?;
-    headers.set("authorization", &format!("Bearer {}", token.reveal()))?;
-    let options = RequestInit::new();
-    options.set_headers(&headers);
-    let response = JsFuture::from(page::window().fetch_with_str_and_init(url, &options)).await?;
-    let response = Response::from(response);
-    if !response.ok() {
-        return Err(PictureError::Refused(response.status()));
-    }
+async fn fetch_copy(url: &str, token: &Secret) -> Result<Copy, FetchError> {
+    let response = fetch::get(url, Some(token)).await?;
     let blob = Blob::from(JsFuture::from(response.blob()?).await?);
     Ok(Copy(Url::create_object_url_with_blob(&blob)?))
 }

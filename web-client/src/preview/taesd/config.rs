@@ -1,6 +1,5 @@
 //! What a decoder's `config.json` says, as far as decoding goes.
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::DecoderError;
@@ -46,10 +45,12 @@ impl Shape {
                 return Err(DecoderError::Config { key, found: found.to_string(), supported });
             }
         }
-        let latent_channels = read(&config, "latent_channels", 4, "a number of channels")?;
-        let channels = read(&config, "decoder_block_out_channels", vec![64; 4], "a list of numbers")?;
-        let blocks = read(&config, "num_decoder_blocks", vec![3, 3, 3, 1], "a list of numbers")?;
-        let shape = Self { latent_channels, channels: channels.first().copied().unwrap_or_default(), blocks };
+        let numbers = |key, default: &[usize]| numbers(&config, key, default);
+        let latent_channels = numbers("latent_channels", &[4])?;
+        let channels = numbers("decoder_block_out_channels", &[64; 4])?;
+        let blocks = numbers("num_decoder_blocks", &[3, 3, 3, 1])?;
+        let first = |numbers: &[usize]| numbers.first().copied().unwrap_or_default();
+        let shape = Self { latent_channels: first(&latent_channels), channels: first(&channels), blocks };
         let found = |key| config.get(key).map_or_else(|| "left out".to_owned(), Value::to_string);
         let refuse = |key, supported| Err(DecoderError::Config { key, found: found(key), supported });
         if !(1..=LATENT_CHANNELS_MAX).contains(&shape.latent_channels) {
@@ -85,12 +86,11 @@ fn is_same(found: &Value, supported: &str) -> bool {
     }
 }
 
-fn read<T: for<'a> Deserialize<'a>>(
-    config: &Map<String, Value>,
-    key: &'static str,
-    default: T,
-    supported: &'static str,
-) -> Result<T, DecoderError> {
-    let Some(value) = config.get(key) else { return Ok(default) };
-    T::deserialize(value).map_err(|_| DecoderError::Config { key, found: value.to_string(), supported })
+/// A list of numbers, or one number.
+fn numbers(config: &Map<String, Value>, key: &'static str, default: &[usize]) -> Result<Vec<usize>, DecoderError> {
+    let Some(value) = config.get(key) else { return Ok(default.to_vec()) };
+    let list = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+    let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+    let found = || DecoderError::Config { key, found: value.to_string(), supported: "whole numbers" };
+    list.iter().map(number).collect::<Option<_>>().ok_or_else(found)
 }
