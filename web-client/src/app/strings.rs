@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::session::{Expected, Field};
+use crate::web::page;
 
 pub(super) const TITLE: &str = "Stable Diffusion";
 pub(super) const SKIP_TO_PICTURE: &str = "Skip to the picture";
@@ -144,7 +145,7 @@ pub(super) fn file_name(prompt: &str, seed: u64) -> String {
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .take(6)
-        .map(str::to_lowercase)
+        .map(page::lowercase)
         .collect();
     format!("{}-{seed}.png", if words.is_empty() { "picture".to_owned() } else { words.join("-") })
 }

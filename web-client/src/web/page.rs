@@ -53,6 +53,11 @@ pub(crate) fn new_job_id() -> JobId {
     JobId::parse(format!("web-{digits}")).expect("hexadecimal digits are within the alphabet of ids")
 }
 
+/// The text in small letters, by the tables of the browser, so that the client need not bring its own.
+pub(crate) fn lowercase(text: &str) -> String {
+    js_sys::JsString::from(text).to_lower_case().into()
+}
+
 /// Calls `then` after so many milliseconds.
 pub(crate) fn after(delay_ms: u32, then: impl FnOnce() + 'static) {
     set_timeout(then, Duration::from_millis(delay_ms.into()));

@@ -1,6 +1,6 @@
 //! What a decoder's `config.json` says, as far as decoding goes.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::DecoderError;
 use crate::preview::CHANNELS_MAX as LATENT_CHANNELS_MAX;
@@ -37,12 +37,14 @@ impl Shape {
     /// # Errors
     /// When it is none, or asks for what is not computed here.
     pub fn parse(config: &str) -> Result<Self, DecoderError> {
-        let config: Map<String, Value> = serde_json::from_str(config).map_err(|_| DecoderError::NoConfig)?;
-        for (key, supported) in SETTLED {
-            if let Some(found) = config.get(*key)
-                && !is_same(found, supported)
-            {
-                return Err(DecoderError::Config { key, found: found.to_string(), supported });
+        let config: Value = serde_json::from_str(config).map_err(|_| DecoderError::NoConfig)?;
+        if !config.is_object() {
+            return Err(DecoderError::NoConfig);
+        }
+        let refuse = |key, supported| Err(DecoderError::Config { key, supported });
+        for &(key, supported) in SETTLED {
+            if config.get(key).is_some_and(|found| !is_same(found, supported)) {
+                return refuse(key, supported);
             }
         }
         let numbers = |key, default: &[usize]| numbers(&config, key, default);
@@ -51,8 +53,6 @@ impl Shape {
         let blocks = numbers("num_decoder_blocks", &[3, 3, 3, 1])?;
         let first = |numbers: &[usize]| numbers.first().copied().unwrap_or_default();
         let shape = Self { latent_channels: first(&latent_channels), channels: first(&channels), blocks };
-        let found = |key| config.get(key).map_or_else(|| "left out".to_owned(), Value::to_string);
-        let refuse = |key, supported| Err(DecoderError::Config { key, found: found(key), supported });
         if !(1..=LATENT_CHANNELS_MAX).contains(&shape.latent_channels) {
             return refuse("latent_channels", "1 to 64");
         }
@@ -70,27 +70,27 @@ impl Shape {
 /// Keys with a single value that is computed here. `latent_magnitude` is no concern of decoding: the clamp of
 /// `DecoderTiny.forward` is at 3 whatever it says.
 const SETTLED: &[(&str, &str)] = &[
-    ("act_fn", "\"relu\""),
+    ("act_fn", "relu"),
     ("out_channels", "3"),
-    ("upsample_fn", "\"nearest\""),
+    ("upsample_fn", "nearest"),
     ("upsampling_scaling_factor", "2"),
     ("scaling_factor", "1"),
     ("shift_factor", "0"),
 ];
 
-/// Whether `found` is the JSON of `supported`; 1.0 is 1.
+/// Whether `found` is that text or that number; 1.0 is 1.
 fn is_same(found: &Value, supported: &str) -> bool {
-    match (found.as_f64(), supported.parse::<f64>()) {
-        (Some(found), Ok(supported)) => found == supported,
-        _ => found.to_string() == supported,
+    match found.as_f64() {
+        Some(number) => supported.parse() == Ok(number),
+        None => found.as_str() == Some(supported),
     }
 }
 
 /// A list of numbers, or one number.
-fn numbers(config: &Map<String, Value>, key: &'static str, default: &[usize]) -> Result<Vec<usize>, DecoderError> {
+fn numbers(config: &Value, key: &'static str, default: &[usize]) -> Result<Vec<usize>, DecoderError> {
     let Some(value) = config.get(key) else { return Ok(default.to_vec()) };
     let list = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
     let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
-    let found = || DecoderError::Config { key, found: value.to_string(), supported: "whole numbers" };
-    list.iter().map(number).collect::<Option<_>>().ok_or_else(found)
+    let numbers: Option<_> = list.iter().map(number).collect();
+    numbers.ok_or(DecoderError::Config { key, supported: "whole numbers" })
 }

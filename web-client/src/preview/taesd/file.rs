@@ -1,7 +1,7 @@
 //! The tensors of a safetensors file: eight bytes with the length of a header, the header as JSON, the numbers.
 
 use half::{bf16, f16};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::DecoderError;
 
@@ -10,7 +10,7 @@ pub const FILE_BYTES_MAX: usize = 32 << 20;
 
 /// An opened file; nothing but its header is read yet.
 pub(super) struct File<'a> {
-    header: Map<String, Value>,
+    header: Value,
     numbers: &'a [u8],
 }
 
@@ -22,7 +22,8 @@ impl<'a> File<'a> {
         let (length, rest) = bytes.split_first_chunk().ok_or(DecoderError::NoFile)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| DecoderError::NoFile)?;
         let (header, numbers) = rest.split_at_checked(length).ok_or(DecoderError::NoFile)?;
-        let header = serde_json::from_slice(header).map_err(|_| DecoderError::NoFile)?;
+        let header = str::from_utf8(header).map_err(|_| DecoderError::NoFile)?;
+        let header = serde_json::from_str(header).map_err(|_| DecoderError::NoFile)?;
         Ok(Self { header, numbers })
     }
 

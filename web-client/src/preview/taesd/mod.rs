@@ -46,12 +46,10 @@ pub enum DecoderError {
     #[error("the metadata of a preview decoder has its config.json under \"config\"")]
     NoConfig,
     /// A value of `config.json`.
-    #[error("{key} of the preview decoder is {found}; supported is {supported}")]
+    #[error("{key} of the preview decoder is not supported; it may be {supported}")]
     Config {
         /// Its key.
         key: &'static str,
-        /// As JSON.
-        found: String,
         /// What it may be.
         supported: &'static str,
     },
