@@ -50,6 +50,13 @@ pub(crate) fn has(shell: &Shell, program: &str) -> bool {
     cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().ignore_stdout().ignore_stderr().run().is_ok()
 }
 
+/// Whether this machine has a driver that Vulkan finds, or Metal in its place.
+pub(crate) fn has_vulkan() -> bool {
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    let is_filled = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    cfg!(target_os = "macos") || folders.iter().any(is_filled)
+}
+
 /// Makes sure that the virtual environment `folder` holds exactly what `requirements` lists; returns its Python.
 ///
 /// # Errors

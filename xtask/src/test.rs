@@ -25,7 +25,7 @@ pub(crate) struct TestArgs {
 
 /// Tests that this machine cannot run.
 struct Skip {
-    /// Module of the end-to-end tests.
+    /// Module of the tests.
     module: &'static str,
     /// What is missing and what to do about it.
     reason: String,
@@ -85,6 +85,12 @@ fn skips(shell: &Shell) -> Vec<Skip> {
     let present = install::has(shell, "chromium") && install::has(shell, "chromedriver");
     if !present && let Err(error) = install::debian_packages(shell, &["chromium", "chromium-driver"]) {
         skips.push(Skip { module: "browser", reason: format!("there is no chromium with chromedriver: {error:#}") });
+    }
+    // Shaders run natively on whatever Vulkan there is; Mesa brings one that needs no GPU.
+    if !install::has_vulkan()
+        && let Err(error) = install::debian_packages(shell, &["mesa-vulkan-drivers"])
+    {
+        skips.push(Skip { module: "gpu", reason: format!("there is no Vulkan driver: {error:#}") });
     }
     let (peers, target) = (workspace::root().join("tests/peers"), workspace::target());
     let requirements = peers.join("requirements.txt");
