@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`encode`] | pixels → PNG, JPEG or WebP with parameters inside |
+//! | [`mod@encode`] | pixels → PNG, JPEG or WebP with parameters inside |
 //! | [`parameters`] | the parameters of a picture: as A1111 writes them, and as a request |
 //!
 //! # Invariants

@@ -1,7 +1,5 @@
 //! The parameters of a picture, kept inside its file.
 
-use std::fmt::Write as _;
-
 use sd_protocol::{JobRequest, LoraRequest};
 
 use crate::diffusion::schedulers::{self, SigmaSpacing};
@@ -40,8 +38,7 @@ impl Parameters {
 fn infotext(request: &JobRequest) -> String {
     let mut text = request.prompt.clone().unwrap_or_default();
     for LoraRequest { name, weight } in request.loras.iter().flatten() {
-        // A string takes everything.
-        let _ = write!(text, " <lora:{name}:{weight}>");
+        text.extend([" <lora:", name, ":", &weight.to_string(), ">"]);
     }
     if let Some(negative) = request.negative_prompt.as_deref().filter(|negative| !negative.is_empty()) {
         text += "\nNegative prompt: ";
