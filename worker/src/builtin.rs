@@ -17,6 +17,8 @@ static FILES: &[EmbeddedFile] = embedded![
     "model_card.json",
     "model_index.json",
     "preview_basis.json",
+    "preview_decoder/config.json",
+    "preview_decoder/diffusion_pytorch_model.safetensors",
     "scheduler/scheduler_config.json",
     "text_encoder/config.json",
     "text_encoder/model.safetensors",

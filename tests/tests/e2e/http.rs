@@ -219,6 +219,23 @@ async fn the_catalogue_says_what_can_be_asked_for() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_preview_decoder_is_fetched_once() -> Result<()> {
+    let worker = Worker::start().await?;
+    let api = worker.api();
+    let models: Value = api.get("/v1/models").await?.error_for_status()?.json().await?;
+    let path = models["models"][0]["preview_decoder"].as_str().context("the built-in model has a preview decoder")?;
+    let answer = api.get(path).await?.error_for_status()?;
+    let etag = answer.headers()["etag"].to_str()?.to_owned();
+    let file = answer.bytes().await?;
+    let digest: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(etag, format!("\"{digest}\""));
+    assert_eq!(api.get_with(path, &[("if-none-match", &etag)]).await?.status(), StatusCode::NOT_MODIFIED);
+    let nobody = api.get("/v1/models/nobody/preview-decoder").await?;
+    expect_error(nobody, StatusCode::NOT_FOUND, ErrorCode::NotFound).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_batch_is_its_seeds() -> Result<()> {
     let worker = Worker::start().await?;
     let api = worker.api();

@@ -166,7 +166,8 @@ def _draw_captions(work: Work, model: Model, judge, peers: Peers) -> dict[int, t
     pictures = model.draw(captions, [work.options.seed + index for index in mine])
     answers = judge_pictures(work, judge, pictures).tolist()
     return {
-        index: (answer, picture if index < _SHEET_PICTURES else None)
+        # A copy, because a view is sent with everything that it is a view of.
+        index: (answer, picture.clone() if index < _SHEET_PICTURES else None)
         for index, answer, picture in zip(mine, answers, pictures, strict=True)
     }
 

@@ -95,6 +95,8 @@ class Peers:
             return [value]
         found = [None] * self.count if self.first else None
         distributed.gather_object(value, found, 0)
+        # A process that left now would cut the line that the first still reads from.
+        distributed.barrier()
         return found or []
 
     def agree(self, step: int, done: bool) -> bool:

@@ -9,8 +9,11 @@ use serde::Deserialize;
 use super::{golden_json, tiny_model};
 
 fn tokenizer(model: &str) -> PromptTokenizer {
-    let files = if model == "builtin" { sd_worker::builtin::files() } else { tiny_model(model) };
-    PromptTokenizer::load(&files, "tokenizer", 77, 644).unwrap()
+    let (files, vocabulary) = match model {
+        "builtin" => (sd_worker::builtin::files(), 861),
+        _ => (tiny_model(model), 644),
+    };
+    PromptTokenizer::load(&files, "tokenizer", 77, vocabulary).unwrap()
 }
 
 fn chunks(prompt: &str) -> Chunks {
