@@ -152,15 +152,14 @@ impl JobCell {
     pub fn end_as_asked(&self) {
         let wish = self.state().wish.clone();
         let Some((wish, asked_at)) = wish else { return };
-        let is_ended = match wish {
-            Wish::Cancel => self.append(Event::Canceled),
-            Wish::Supersede { by } => self.append(Event::Superseded { by }),
+        // Counted before it is told, so that whoever hears of the end finds it counted.
+        let counted = |_: &mut JobView| self.metrics.canceled(asked_at.elapsed());
+        match wish {
+            Wish::Cancel => self.append_with(Event::Canceled, counted),
+            Wish::Supersede { by } => self.append_with(Event::Superseded { by }, counted),
             Wish::Shutdown if self.store.is_durable() => self.view().state == JobState::Running && self.requeue(),
-            Wish::Shutdown => self.append(Event::Failed { error: shutting_down() }),
+            Wish::Shutdown => self.append_with(Event::Failed { error: shutting_down() }, counted),
         };
-        if is_ended {
-            self.metrics.canceled(asked_at.elapsed());
-        }
     }
 
     /// Sets a job that was begun back to waiting: it will be drawn anew from its first step. Blocks on the disk.
