@@ -157,9 +157,11 @@ impl Registry {
     /// # Errors
     /// When the store cannot be read.
     pub fn find(&self, caller: &Caller, id: &JobId) -> Result<Found, StoreError> {
-        let alive = self.alive().get(id).cloned();
-        let cell = match alive {
-            Some(cell) => cell,
+        // Held across the look into the store: a job that is accepted between two looks would be found there as it
+        // began, and never be seen to go on.
+        let alive = self.alive();
+        let cell = match alive.get(id) {
+            Some(cell) => Arc::clone(cell),
             None => match self.store.job(id)? {
                 Lookup::Found(job) => self.cell(*job),
                 Lookup::Departed { owner } if caller.may_see(owner.as_deref()) => return Ok(Found::Departed),
@@ -246,3 +248,6 @@ fn lane_mates(alive: &HashMap<JobId, Arc<JobCell>>, caller: &Caller, lane: Optio
 fn fresh_id() -> JobId {
     JobId::parse(Uuid::now_v7().to_string()).expect("a UUID is 36 characters of the id alphabet")
 }
+
+#[cfg(test)]
+mod tests;
