@@ -247,28 +247,12 @@ fn defaults(model: &ModelEntry) -> [(Field, String); 7] {
 
 #[cfg(test)]
 mod tests {
-    use sd_protocol::{ModelDefaults, NamedEntry, PreviewBasis, SchedulerEntry};
+    use sd_protocol::{NamedEntry, SchedulerEntry};
 
     use super::*;
+    use crate::session::tests::model;
 
     fn catalogue() -> Catalogue {
-        let model = |name: &str, side| ModelEntry {
-            name: name.into(),
-            family: "sd".into(),
-            defaults: ModelDefaults {
-                width: side,
-                height: side,
-                steps: 25,
-                guidance_scale: 7.5,
-                scheduler: "euler".into(),
-                sigmas: "default".into(),
-            },
-            latent_channels: 4,
-            latent_scale: 8,
-            preview: PreviewBasis { rows: Vec::new(), bias: [0.0; 3] },
-            preview_decoder: None,
-            examples: Vec::new(),
-        };
         let spacing = |name: &str| NamedEntry { name: name.into(), label: name.into() };
         let scheduler = |name: &str, sigmas: &[&str]| SchedulerEntry {
             name: name.into(),

@@ -37,6 +37,27 @@ fn view(name: &str, state: JobState, last_seq: u64) -> Box<JobView> {
     })
 }
 
+/// A model of the catalogue that draws squares of this side.
+pub(super) fn model(name: &str, side: u32) -> ModelEntry {
+    ModelEntry {
+        name: name.into(),
+        family: "sd".into(),
+        defaults: ModelDefaults {
+            width: side,
+            height: side,
+            steps: 25,
+            guidance_scale: 7.5,
+            scheduler: "euler".into(),
+            sigmas: "default".into(),
+        },
+        latent_channels: 4,
+        latent_scale: 8,
+        preview: basis(),
+        preview_decoder: None,
+        examples: Vec::new(),
+    }
+}
+
 fn image() -> ImageView {
     ImageView {
         index: 0,
@@ -365,21 +386,8 @@ fn waits_longer_with_every_failure() {
 #[test]
 fn the_decoder_is_that_of_the_model_that_drew_what_is_shown() {
     let model = |name: &str, decoder: Option<&str>| ModelEntry {
-        name: name.into(),
-        family: "sd".into(),
-        defaults: ModelDefaults {
-            width: 256,
-            height: 256,
-            steps: 25,
-            guidance_scale: 7.5,
-            scheduler: "euler".into(),
-            sigmas: "default".into(),
-        },
-        latent_channels: 4,
-        latent_scale: 8,
-        preview: basis(),
         preview_decoder: decoder.map(str::to_owned),
-        examples: Vec::new(),
+        ..model(name, 256)
     };
     let mut session = connected();
     let url = "/v1/models/b/preview-decoder";

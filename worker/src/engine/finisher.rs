@@ -11,8 +11,7 @@ use super::reporter::JobReporter;
 use crate::diffusion::Finished;
 use crate::diffusion::inpaint::InpaintPlan;
 use crate::jobs::{Registry, StoreError};
-use crate::outputs::encode::EncodeError;
-use crate::outputs::{self, Parameters};
+use crate::outputs::{self, EncodeError, Parameters};
 
 /// A drawn job whose pictures are not stored yet.
 #[derive(Debug)]

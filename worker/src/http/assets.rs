@@ -73,7 +73,7 @@ fn find(path: &str, accepts_brotli: bool) -> Option<File> {
     let is_brotli = compressed.is_some();
     let file = compressed.or_else(|| Client::get(path))?;
     let hash: String = file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    Some(File { bytes: file.data, content_type: content_type(path), etag: format!("\"{hash}\""), is_brotli })
+    Some(File { bytes: file.data, content_type: content_type(path), etag: etag::of_hash(&hash), is_brotli })
 }
 
 #[cfg(not(feature = "embed-client"))]
@@ -84,7 +84,7 @@ fn find(path: &str, _accepts_brotli: bool) -> Option<File> {
     (path == "index.html").then(|| File {
         bytes: PAGE.as_bytes().into(),
         content_type: content_type(path),
-        etag: "\"no-client\"".into(),
+        etag: etag::of_hash("no-client"),
         is_brotli: false,
     })
 }

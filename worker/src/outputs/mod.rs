@@ -12,7 +12,7 @@
 pub mod encode;
 pub mod parameters;
 
-pub use encode::encode;
+pub use encode::{EncodeError, encode};
 pub use parameters::Parameters;
 
 #[cfg(test)]

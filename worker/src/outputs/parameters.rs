@@ -30,7 +30,7 @@ impl Parameters {
             priority: None,
             ..request.clone()
         };
-        let text = serde_json::to_string(&request).unwrap_or_default();
+        let text = serde_json::to_string(&request).expect("a request is a JSON object");
         Self { infotext: infotext(&request), request: text }
     }
 }
