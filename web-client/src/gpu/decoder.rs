@@ -4,7 +4,7 @@ use sd_protocol::{Element, FrameHeader};
 
 use super::latent::LatentTexture;
 use super::linear;
-use crate::preview::basis::TextureLayout;
+use crate::preview::basis::{self, TextureLayout};
 use crate::preview::sampling::CANVAS_SIDE_MAX;
 use crate::preview::taesd::packing::{self, Reading};
 use crate::preview::taesd::plan::{AFFINE_AT, BLOCK_BYTES, Pass, Plan, SLOT_NUMBERS, SLOTS, Step, lanes};
@@ -106,12 +106,7 @@ impl GpuDecoder {
 
     /// Decodes what `texture` holds, of the size that was prepared last, into `target`.
     pub(crate) fn draw(&self, header: &FrameHeader, texture: &LatentTexture, target: &wgpu::TextureView) {
-        let affine = match header.element {
-            Element::F16 => (1.0, 0.0),
-            // Texels are q / 255.
-            Element::U8 => (header.scale * 255.0, header.offset),
-        };
-        self.run(texture, affine, Some(target));
+        self.run(texture, basis::texel_affine(header), Some(target));
     }
 
     /// Decodes a blank latent of `side` × `side` cells into no picture.

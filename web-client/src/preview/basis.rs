@@ -35,16 +35,21 @@ pub fn texture_layout(header: &FrameHeader) -> TextureLayout {
     }
 }
 
+/// Scale and offset that make the numbers of a latent of what its texels yield; a `Rgba8Unorm` texel is `q / 255`.
+pub fn texel_affine(header: &FrameHeader) -> (f32, f32) {
+    match header.element {
+        Element::F16 => (1.0, 0.0),
+        Element::U8 => (header.scale * 255.0, header.offset),
+    }
+}
+
 /// The uniform block for `latent`.
 ///
 /// The affine map of a `u8` element, `value = q·scale + offset`, is folded into the rows and the bias, so the
-/// shader need not know which element it reads; a `Rgba8Unorm` texel is `q / 255`.
+/// shader need not know which element it reads.
 pub fn uniforms(latent: &Latent<'_>) -> [u8; UNIFORM_BYTES] {
     let header = latent.header();
-    let (scale, offset) = match header.element {
-        Element::F16 => (1.0, 0.0),
-        Element::U8 => (header.scale * 255.0, header.offset),
-    };
+    let (scale, offset) = texel_affine(header);
     let mut bias = latent.basis().bias;
     let mut rows = [[0.0_f32; 4]; CHANNELS_MAX];
     for (slot, row) in rows.iter_mut().zip(&latent.basis().rows) {

@@ -44,8 +44,7 @@ async fn the_2d_canvas_equals_the_oracle() -> Result<()> {
 async fn check(graphics: Graphics) -> Result<()> {
     let worker = Worker::start().await?;
     let browser = Browser::start(graphics).await?;
-    browser.open(&worker.url()).await?;
-    browser.element("#connection").await?;
+    open(&browser, &worker, graphics).await?;
     // Sizes around a row's alignment on a GPU, fewer and more channels than a texel has, both number formats.
     for (width, height, channels) in [(32, 32, 4), (1, 1, 4), (17, 9, 3), (40, 24, 16), (64, 128, 4)] {
         for dtype in [PreviewDtype::F16, PreviewDtype::U8] {
@@ -61,8 +60,7 @@ async fn check(graphics: Graphics) -> Result<()> {
 async fn the_webgpu_canvas_decodes_as_the_oracle() -> Result<()> {
     let worker = Worker::start().await?;
     let browser = Browser::start(Graphics::WebGpu).await?;
-    browser.open(&worker.url()).await?;
-    browser.element("#connection").await?;
+    open(&browser, &worker, Graphics::WebGpu).await?;
     // Of an even and an odd number of groups of channels, with and without blocks, and with latents that the wire pads.
     for (channels, blocks, latent_channels) in [(16, &[1, 1, 1, 1][..], 4), (12, &[1, 0], 3)] {
         let file = decoder_file(channels, blocks, latent_channels);
@@ -76,6 +74,13 @@ async fn the_webgpu_canvas_decodes_as_the_oracle() -> Result<()> {
             assert_same(&drawn.1, &expected);
         }
     }
+    Ok(())
+}
+
+/// Opens the page, whose module is used, and lets it have its own canvas first.
+async fn open(browser: &Browser, worker: &Worker, graphics: Graphics) -> Result<()> {
+    browser.open(&worker.url()).await?;
+    browser.element(&format!("#preview[data-backend={}]", graphics.backend())).await?;
     Ok(())
 }
 
