@@ -30,6 +30,8 @@ _INDEX = {
 
 
 def run(work: Work):
+    # The preview decoder's encoder is not trained; it is the same in every export all the same.
+    torch.manual_seed(work.options.seed)
     drawer = Drawer(load_tokenizer(work).get_vocab_size())
     drawer.load_state_dict(load(work.checkpoint("unet"))["ema"])
     vae = load_vae(work).cpu()
