@@ -47,6 +47,8 @@ pub enum ErrorCode {
     TooManyUploads,
     /// The id belongs to a job with a different request.
     IdConflict,
+    /// The job does not wait any more, so that it has no place in the queue to change.
+    NotWaiting,
     /// The queue has no room; try again after `Retry-After`.
     QueueFull,
     /// One socket follows as many jobs as it may.

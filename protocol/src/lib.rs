@@ -6,13 +6,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`access`] | tokens, tickets, share links and quotas |
-//! | [`job`] | `JobRequest` (what a client asks for), `JobView` (what the worker says about a job) |
+//! | [`job`] | `JobRequest` (what a client asks for), `JobChange`, `JobView` (what the worker says about a job) |
 //! | [`event`] | `Event`, the numbered log of a job, with its ephemeral `progress` |
 //! | [`frame`] | `ClientFrame`, `ServerFrame`: the text frames of the WebSocket |
 //! | [`binary`] | the 32-byte header of binary frames and the latent preview behind it |
 //! | [`upload`] | pictures that clients bring: the chunks that carry one, and what the worker says of it |
 //! | [`catalogue`] | models, schedulers, sigma spacings and preview bases, as data |
+//! | [`tokens`] | how a model's tokenizer reads a prompt |
 //! | [`error`] | `ErrorBody`: a code, a sentence, details |
+//! | `fields` | objects read field by field, for all faults at once |
 //! | `schema` | the feature of that name: JSON Schema of every type, AsyncAPI, TypeScript |
 //! | [`limits`] | every bound, as a constant and as the `limits` object of `welcome` |
 //!
@@ -27,11 +29,13 @@ pub mod binary;
 pub mod catalogue;
 pub mod error;
 pub mod event;
+mod fields;
 pub mod frame;
 pub mod job;
 pub mod limits;
 #[cfg(feature = "schema")]
 pub mod schema;
+pub mod tokens;
 pub mod upload;
 
 pub use access::{Quota, Secret, ShareView, TicketRequest, TicketView};
@@ -41,11 +45,12 @@ pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};
 pub use event::{Event, EventFrame};
 pub use frame::{ClientFrame, ServerFrame, SessionFrame};
 pub use job::{
-    ImageFormat, ImageView, InpaintArea, InpaintFill, InpaintRequest, JobId, JobList, JobRequest, JobState, JobView,
-    LoraRequest, OnDisconnect, OutpaintRequest, OutputOptions, PreviewDtype, PreviewMode, PreviewOptions,
+    ImageFormat, ImageView, InpaintArea, InpaintFill, InpaintRequest, JobChange, JobId, JobList, JobRequest, JobState,
+    JobView, LoraRequest, OnDisconnect, OutpaintRequest, OutputOptions, PreviewDtype, PreviewMode, PreviewOptions,
     RefinerRequest, ResizeMode, Rng, Supersede, Timings,
 };
 pub use limits::Limits;
+pub use tokens::{TokenChunk, TokensRequest, TokensView};
 pub use upload::{UploadChunk, UploadView};
 
 /// Version of the wire; the first field of `welcome` and the third byte of every binary frame.

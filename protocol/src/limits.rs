@@ -72,6 +72,14 @@ pub const INPAINT_PADDING_PX_MAX: u32 = 1024;
 pub const BATCH_SIZE_MAX: u32 = 8;
 /// Longest job id, in characters of `[A-Za-z0-9_-]`.
 pub const JOB_ID_CHARS_MAX: usize = 64;
+/// Longest `search` of `GET /v1/jobs`, in bytes of UTF-8.
+pub const SEARCH_BYTES_MAX: usize = 512;
+/// Longest side of a thumbnail, in px.
+pub const THUMBNAIL_PX_MAX: u32 = 256;
+/// Thumbnails that are made at the same time; further ones wait.
+pub const THUMBNAILS_MADE_MAX: usize = 2;
+/// Models whose tokenizers are kept at hand for `POST /v1/models/{name}/tokens`; each takes some ten megabytes.
+pub const TOKENIZERS_KEPT_MAX: usize = 4;
 /// Largest page of `GET /v1/jobs`.
 pub const LIST_JOBS_MAX: u32 = 200;
 /// Time between pings of an open socket, in milliseconds; two unanswered ones close it.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sd_protocol::binary::{HEADER_BYTES, PreviewPosition};
-use sd_protocol::limits::BINARY_BYTES_MAX;
+use sd_protocol::limits::{BINARY_BYTES_MAX, PROMPT_BYTES_MAX};
 use sd_protocol::{
     Catalogue, ClientFrame, ErrorBody, ErrorCode, ErrorDetail, Event, EventFrame, FrameHeader, ImageFormat, ImageView,
-    InpaintArea, InpaintFill, InpaintRequest, JobId, JobRequest, JobState, JobView, Limits, LoraRequest, ModelDefaults,
-    ModelEntry, NamedEntry, OnDisconnect, OutpaintRequest, OutputOptions, PreviewBasis, PreviewDtype, PreviewFrame,
-    PreviewMode, PreviewOptions, Quota, RefinerRequest, ResizeMode, Rng, SchedulerEntry, Secret, ServerFrame,
-    SessionFrame, Supersede, Timings, UploadChunk, UploadView,
+    InpaintArea, InpaintFill, InpaintRequest, JobChange, JobId, JobRequest, JobState, JobView, Limits, LoraRequest,
+    ModelDefaults, ModelEntry, NamedEntry, OnDisconnect, OutpaintRequest, OutputOptions, PreviewBasis, PreviewDtype,
+    PreviewFrame, PreviewMode, PreviewOptions, Quota, RefinerRequest, ResizeMode, Rng, SchedulerEntry, Secret,
+    ServerFrame, SessionFrame, Supersede, Timings, TokensRequest, UploadChunk, UploadView,
 };
 use serde_json::{Value, json};
 
@@ -87,6 +87,7 @@ fn image() -> ImageView {
     ImageView {
         index: 1,
         url: "/v1/jobs/0190-job_1/images/1".into(),
+        thumbnail_url: None,
         format: ImageFormat::Png,
         width: 256,
         height: 192,
@@ -112,6 +113,7 @@ fn view() -> JobView {
     JobView {
         id: job_id(),
         state: JobState::Succeeded,
+        favorite: false,
         request: request(),
         queue_position: None,
         step: 25,
@@ -239,11 +241,21 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         ("progress", event(None, Event::Progress { step: 5, steps: 25, sigma: 7.5, eta_ms: 800 })),
         ("image", event(Some(3), Event::Image { image: image() })),
         ("image_jpeg", event(Some(3), Event::Image { image: ImageView { format: ImageFormat::Jpeg, ..image() } })),
+        (
+            "image_thumbnail",
+            event(
+                Some(3),
+                Event::Image {
+                    image: ImageView { thumbnail_url: Some(format!("{}/thumbnail", image().url)), ..image() },
+                },
+            ),
+        ),
         ("succeeded", event(Some(4), Event::Succeeded { timings: timings() })),
         ("failed", event(Some(4), Event::Failed { error: error() })),
         ("canceled", event(Some(4), Event::Canceled)),
         ("superseded", event(Some(4), Event::Superseded { by: JobId::parse("newer").unwrap() })),
         ("reset", event(None, Event::Reset { view: Box::new(view()) })),
+        ("reset_favorite", event(None, Event::Reset { view: Box::new(JobView { favorite: true, ..view() }) })),
     ]
 }
 
@@ -365,6 +377,32 @@ fn every_faulty_field_of_a_request_is_named() {
     assert_eq!(faults(json!({"id": "with space", "preview": {"mode": "hologram"}})), ["id", "preview"]);
     assert_eq!(JobRequest::from_json(json!([])).unwrap_err().code, ErrorCode::MalformedJson);
     assert_eq!(JobRequest::from_json(serde_json::to_value(request()).unwrap()), Ok((request(), Vec::new())));
+}
+
+#[test]
+fn every_fault_of_a_change_and_of_a_prompt_is_named() {
+    let faults = |read: Result<(), ErrorBody>| -> Vec<String> {
+        let error = read.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidRequest);
+        error.details.into_iter().map(|detail| detail.field).collect()
+    };
+    let change = |value: Value| JobChange::from_json(value);
+    assert_eq!(change(json!({})), Ok(JobChange::default()));
+    assert_eq!(
+        change(json!({"priority": -10, "favorite": false})),
+        Ok(JobChange { priority: Some(-10), favorite: Some(false) })
+    );
+    let faulty = change(json!({"priority": 11, "favorite": "yes", "seed": 7}));
+    assert_eq!(faults(faulty.map(drop)), ["favorite", "seed", "priority"]);
+    assert_eq!(change(json!(["priority"])).unwrap_err().code, ErrorCode::MalformedJson);
+
+    let prompt = |value: Value| TokensRequest::prompt_from_json(value);
+    assert_eq!(prompt(json!({"prompt": ""})), Ok(String::new()));
+    assert_eq!(faults(prompt(json!({"promt": "a"})).map(drop)), ["promt", "prompt"]);
+    assert_eq!(faults(prompt(json!({"prompt": 1})).map(drop)), ["prompt"]);
+    let too_long = "a".repeat(PROMPT_BYTES_MAX + 1);
+    assert_eq!(faults(prompt(json!({"prompt": too_long})).map(drop)), ["prompt"]);
+    assert_eq!(prompt(json!("a")).unwrap_err().code, ErrorCode::MalformedJson);
 }
 
 #[test]

@@ -109,10 +109,11 @@ pub async fn run(
         adapters: loader.adapters().clone(),
         limits: Limits { queue_jobs_max: config.queue_jobs, ..Limits::default() },
     });
+    let readers = loader.prompt_readers();
     let engine = Engine::start(loader, config.model_memory, Arc::clone(&queue), Arc::clone(&registry))
         .map_err(RunError::Thread)?;
     let accounts = Arc::new(Accounts::new(&config.credentials));
-    let service = Service::new(registry, queue, offer, engine.status(), accounts);
+    let service = Service::new(registry, queue, offer, engine.status(), accounts, readers);
     service.recall_spent().await;
     service.take_up(config.on_crash).await;
     let retaining = tokio::spawn(retain_now_and_then(service.clone()));

@@ -4,13 +4,16 @@
 //! |---|---|
 //! | [`id`] | names of jobs |
 //! | [`request`] [`options`] | what a client asks for |
+//! | [`change`] | what it may change later |
 //! | [`view`] | what the worker says about it |
 
+pub mod change;
 pub mod id;
 pub mod options;
 pub mod request;
 pub mod view;
 
+pub use change::JobChange;
 pub use id::{InvalidJobId, JobId};
 pub use options::{
     ImageFormat, InpaintArea, InpaintFill, InpaintRequest, LoraRequest, OnDisconnect, OutpaintRequest, OutputOptions,

@@ -8,7 +8,8 @@ use super::options::{
     InpaintRequest, LoraRequest, OnDisconnect, OutpaintRequest, OutputOptions, PreviewOptions, RefinerRequest,
     ResizeMode, Rng, Supersede,
 };
-use crate::error::{ErrorBody, ErrorCode, ErrorDetail};
+use crate::error::{ErrorBody, ErrorDetail};
+use crate::fields;
 #[cfg(feature = "schema")]
 use crate::limits::{
     BATCH_SIZE_MAX, CLIP_SKIP_MAX, GUIDANCE_SCALE_MAX, LANE_BYTES_MAX, LORAS_MAX, MASK_BLUR_PX_MAX, PRIORITY_MAX,
@@ -162,19 +163,6 @@ impl JobRequest {
     /// # Errors
     /// `malformed_json` when `value` is no object.
     pub fn from_json(value: Value) -> Result<(Self, Vec<ErrorDetail>), ErrorBody> {
-        let malformed = |fault: String| ErrorBody::new(ErrorCode::MalformedJson, fault);
-        let Value::Object(mut fields) = value else {
-            return Err(malformed("a job is a JSON object such as {\"prompt\": \"a red balloon\"}".into()));
-        };
-        let mut faults = Vec::new();
-        // Every field has a default, so each can be read alone and none hides the faults of another.
-        fields.retain(|name, value| {
-            let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
-            let fault = serde_json::from_value::<Self>(alone).err();
-            faults.extend(fault.iter().map(|fault| ErrorDetail { field: name.clone(), message: fault.to_string() }));
-            fault.is_none()
-        });
-        let request = serde_json::from_value(Value::Object(fields)).map_err(|fault| malformed(fault.to_string()))?;
-        Ok((request, faults))
+        fields::read(value, "a job is a JSON object such as {\"prompt\": \"a red balloon\"}")
     }
 }

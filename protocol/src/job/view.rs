@@ -57,6 +57,10 @@ pub struct ImageView {
     pub index: u32,
     /// Path on this worker, from the root.
     pub url: String,
+    /// Path of a small JPEG of it, from the root: at most [`THUMBNAIL_PX_MAX`](crate::limits::THUMBNAIL_PX_MAX) (256) px
+    /// on the longer side. Absent in what an older worker wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbnail_url: Option<String>,
     /// How the file is written.
     #[serde(default, skip_serializing_if = "ImageFormat::is_default")]
     pub format: ImageFormat,
@@ -97,6 +101,9 @@ pub struct JobView {
     pub id: JobId,
     /// Where it stands.
     pub state: JobState,
+    /// Whether it is kept, however many come after it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub favorite: bool,
     /// The request as it was understood: seed, scheduler and all defaults filled in.
     pub request: JobRequest,
     /// Jobs that the engine takes before this one; only while `queued`.

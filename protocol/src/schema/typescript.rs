@@ -3,15 +3,18 @@
 use serde_json::{Map, Value};
 
 use super::Schemas;
-use crate::{ClientFrame, ErrorEnvelope, JobList, ModelsView, ServerFrame};
+use crate::{ClientFrame, ErrorEnvelope, JobChange, JobList, ModelsView, ServerFrame, TokensRequest, TokensView};
 
 /// A declaration file with every type of frames, jobs, errors, catalogue and limits.
 pub fn typescript() -> String {
     let mut schemas = Schemas::default();
     schemas.read::<ClientFrame>();
+    schemas.read::<JobChange>();
+    schemas.read::<TokensRequest>();
     schemas.written::<ServerFrame>();
     schemas.written::<JobList>();
     schemas.written::<ModelsView>();
+    schemas.written::<TokensView>();
     schemas.written::<ErrorEnvelope>();
     let mut text = String::from("// The types of the worker's protocol, written from the Rust types of sd-protocol.\n");
     for (name, schema) in schemas.finish() {

@@ -21,6 +21,7 @@ fn view(name: &str, state: JobState, last_seq: u64) -> Box<JobView> {
     Box::new(JobView {
         id: id(name),
         state,
+        favorite: false,
         request: JobRequest { seed: Some(7), ..request("a balloon") },
         queue_position: None,
         step: 0,
@@ -62,6 +63,7 @@ fn image() -> ImageView {
     ImageView {
         index: 0,
         url: "/v1/jobs/a/images/0".into(),
+        thumbnail_url: None,
         format: ImageFormat::Png,
         width: 64,
         height: 64,

@@ -74,9 +74,11 @@ fn finish(
     for (index, picture) in (0..).zip(&finished.pictures) {
         let image_seed = seed + u64::from(index);
         let file = outputs::encode(picture, output, &Parameters::new(&view.request, image_seed))?;
+        let url = format!("/v1/jobs/{}/images/{index}", cell.id());
         let image = ImageView {
             index,
-            url: format!("/v1/jobs/{}/images/{index}", cell.id()),
+            thumbnail_url: Some(format!("{url}/thumbnail")),
+            url,
             format: output.format,
             width: picture.width,
             height: picture.height,

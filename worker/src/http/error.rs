@@ -53,7 +53,7 @@ pub(super) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::HostNotAllowed | ErrorCode::OriginNotAllowed => StatusCode::FORBIDDEN,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::IdConflict => StatusCode::CONFLICT,
+        ErrorCode::IdConflict | ErrorCode::NotWaiting => StatusCode::CONFLICT,
         ErrorCode::JobExpired => StatusCode::GONE,
         ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -2,11 +2,13 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`jobs`] | `/v1/jobs…`: submit, look, list, cancel, forget, pictures |
+//! | [`jobs`] | `/v1/jobs…`: submit, look, change, cancel, forget |
+//! | [`list`] | `/v1/jobs`: which jobs, page by page |
+//! | [`pictures`] | files: pictures of jobs, thumbnails, uploads |
 //! | [`uploads`] | `/v1/uploads`: pictures that jobs start from |
 //! | [`stream`] | `/v1/jobs/{id}/stream`: server-sent events |
 //! | [`socket`] | `/v1/ws`: the WebSocket |
-//! | [`models`] | `/v1/models…`: the catalogue, preview decoders |
+//! | [`models`] | `/v1/models…`: the catalogue, preview decoders, how prompts are read |
 //! | [`health`] | `/health`, `/ready`, `/metrics` |
 //! | [`assets`] | the browser client |
 //! | [`access`] | `/v1/tickets`, share links |
@@ -34,7 +36,9 @@ pub mod extract;
 pub mod guard;
 pub mod health;
 pub mod jobs;
+pub mod list;
 pub mod models;
+pub mod pictures;
 pub mod routes;
 pub mod serve;
 pub mod site;
@@ -118,7 +122,7 @@ pub fn router(app: App, site: Site) -> Router {
 fn cors(site: &Site) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(site.origins().iter().cloned()))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

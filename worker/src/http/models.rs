@@ -5,19 +5,31 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sd_protocol::{ErrorCode, ModelsView};
+use sd_protocol::{ErrorCode, ModelsView, TokensRequest, TokensView};
 
 use super::error::ApiError;
 use super::extract::Path;
+use super::jobs::JsonBody;
 use super::{App, etag};
 use crate::access::Caller;
 use crate::outlet;
+use crate::service::tokens::unknown_model;
 
 /// `GET /v1/models`: what may be asked for by name, and within which bounds.
 pub async fn models(State(app): State<App>, caller: Caller) -> Json<ModelsView> {
     let offer = app.service.offer();
     let (catalogue, limits) = (outlet::catalogue(offer), offer.limits.clone());
     Json(ModelsView { catalogue, limits, quota: app.service.quota(&caller) })
+}
+
+/// `POST /v1/models/{name}/tokens`: how the model reads a prompt.
+pub async fn tokens(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<TokensView>, ApiError> {
+    let prompt = TokensRequest::prompt_from_json(body)?;
+    Ok(Json(app.service.tokens(&name, prompt).await?))
 }
 
 /// `GET /v1/models/{name}/preview-decoder`
@@ -28,8 +40,7 @@ pub async fn preview_decoder(
 ) -> Result<Response, ApiError> {
     let models = &app.service.offer().models;
     let Some(model) = models.iter().find(|model| model.name == name) else {
-        let message = format!("no model is called {name:?}; GET /v1/models lists those that are here");
-        return Err(ApiError::new(ErrorCode::NotFound, message));
+        return Err(unknown_model(&name).into());
     };
     let Some(decoder) = &model.preview_decoder else {
         let message = format!("the model {name:?} has no preview decoder; its `preview` makes a picture of latents");

@@ -1,5 +1,8 @@
 //! Every route, with what it takes and what it answers: the router and the documents are made of this table.
 
+mod jobs;
+mod pictures;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
@@ -7,16 +10,12 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware;
 use axum::routing::{MethodFilter, on};
 use sd_protocol::limits::TEXT_BYTES_MAX;
-use sd_protocol::{
-    ErrorCode, JobId, JobList, JobRequest, JobView, ModelsView, ShareView, TicketRequest, TicketView, UploadView,
-};
+use sd_protocol::{ErrorCode, JobId, ModelsView, ShareView, TicketRequest, TicketView, TokensRequest, TokensView};
 
 use super::documents::{self, Answer, Bytes, Door, Operation};
-use super::{App, access, assets, guard, health, jobs, limit_time, models, socket, stream, uploads};
+use super::{App, access, assets, guard, health, limit_time, models, socket};
 use crate::metrics;
 
-const JOBS: &str = "Jobs";
-const UPLOADS: &str = "Uploads";
 const ACCESS: &str = "Access";
 const WORKER: &str = "Worker";
 const DOCUMENTS: &str = "Documents";
@@ -25,127 +24,7 @@ const JOB: &str = "Name of the job.";
 
 /// The table.
 pub fn table() -> Routes {
-    documents(worker(access(uploads(jobs(Routes::default())))))
-}
-
-fn jobs(routes: Routes) -> Routes {
-    use ErrorCode::*;
-    routes
-        .route(
-            Method::POST,
-            "/v1/jobs",
-            jobs::submit,
-            Operation::new(JOBS, "submitJob", "Asks for a picture.")
-                .about(
-                    "A request with an `id` may be repeated: the same body finds the first job again. All faults of a \
-                     request are named at once.",
-                )
-                .header::<Option<String>>("Idempotency-Key", "Stands for an `id`; has 1 to 255 bytes.")
-                .json::<JobRequest>()
-                .answers(
-                    Answer::json::<JobView>(StatusCode::ACCEPTED, "The job, stored and queued.")
-                        .header(header::LOCATION, "Path of the job."),
-                )
-                .fails(&[MalformedJson, InvalidRequest, IdConflict, TooLarge, QueueFull, UploadsFull, QuotaExceeded])
-                .fails(&[ShuttingDown, StorageFull, StorageFailed]),
-        )
-        .route(
-            Method::GET,
-            "/v1/jobs",
-            jobs::list,
-            Operation::new(JOBS, "listJobs", "Lists jobs, the newest first.")
-                .query::<jobs::ListQuery>()
-                .answers(Answer::json::<JobList>(StatusCode::OK, "A page of jobs."))
-                .fails(&[InvalidRequest, StorageFailed]),
-        )
-        .behind(
-            Door::Viewer,
-            Method::GET,
-            "/v1/jobs/{id}",
-            jobs::view,
-            Operation::new(JOBS, "getJob", "Tells how a job stands.")
-                .path::<JobId>("id", JOB)
-                .answers(Answer::json::<JobView>(StatusCode::OK, "The job."))
-                .fails(&[JobNotFound, JobExpired, StorageFailed]),
-        )
-        .route(
-            Method::DELETE,
-            "/v1/jobs/{id}",
-            jobs::forget,
-            Operation::new(JOBS, "forgetJob", "Forgets an ended job and its pictures.")
-                .path::<JobId>("id", JOB)
-                .answers(Answer::empty(StatusCode::NO_CONTENT, "It is forgotten."))
-                .fails(&[JobNotFound, JobExpired, IdConflict, StorageFailed]),
-        )
-        .route(
-            Method::POST,
-            "/v1/jobs/{id}/cancel",
-            jobs::cancel,
-            Operation::new(JOBS, "cancelJob", "Ends a job; one that has ended stays as it is.")
-                .path::<JobId>("id", JOB)
-                .answers(Answer::json::<JobView>(StatusCode::OK, "The job, which may take a moment to end."))
-                .fails(&[JobNotFound, JobExpired, StorageFailed]),
-        )
-        .behind(
-            Door::Viewer,
-            Method::GET,
-            "/v1/jobs/{id}/stream",
-            stream::stream,
-            Operation::new(JOBS, "followJob", "Follows a job by server-sent events.")
-                .about(
-                    "The `event` of an event is the `type` of the `EventFrame` that its `data` holds. Durable events \
-                     have an `id`, and a reader that lost the connection gets those that it missed. A `preview` event \
-                     holds a binary preview frame (see `/asyncapi.json`) in base64. The stream ends with the job.",
-                )
-                .path::<JobId>("id", JOB)
-                .header::<Option<String>>("Last-Event-ID", "The last `id` that the reader has, which beats `after`.")
-                .query::<stream::StreamQuery>()
-                .answers(
-                    Answer::empty(StatusCode::OK, "Events, of which those in the log come first.")
-                        .content::<stream::ServerSentEvent>("text/event-stream")
-                        .header(header::CACHE_CONTROL, "`no-store`"),
-                )
-                .answers(Answer::empty(
-                    StatusCode::NO_CONTENT,
-                    "The job has ended and the reader has seen it all; a browser does not connect again.",
-                ))
-                .fails(&[InvalidRequest, JobNotFound, JobExpired, StorageFailed]),
-        )
-        .behind(
-            Door::Viewer,
-            Method::GET,
-            "/v1/jobs/{id}/images/{index}",
-            jobs::image,
-            Operation::new(JOBS, "getImage", "Brings a picture.")
-                .path::<JobId>("id", JOB)
-                .path::<u32>("index", "Index of the picture in its batch.")
-                .header::<Option<String>>("If-None-Match", "An `ETag` that the reader has.")
-                .header::<Option<String>>("Range", "A part of the file, as `bytes=0-1023`.")
-                .answers(
-                    Answer::empty(StatusCode::OK, "The file, in the format of the job's `output`.")
-                        .content::<Bytes>("image/png")
-                        .content::<Bytes>("image/jpeg")
-                        .content::<Bytes>("image/webp")
-                        .header(header::ETAG, "SHA-256 of the file.")
-                        .header(header::CACHE_CONTROL, "A picture never changes."),
-                )
-                .answers(
-                    Answer::empty(StatusCode::PARTIAL_CONTENT, "The part that was asked for.")
-                        .content::<Bytes>("image/png")
-                        .content::<Bytes>("image/jpeg")
-                        .content::<Bytes>("image/webp")
-                        .header(header::CONTENT_RANGE, "Which part of how many bytes."),
-                )
-                .answers(
-                    Answer::empty(StatusCode::NOT_MODIFIED, "The reader has it already.")
-                        .header(header::ETAG, "SHA-256 of the file."),
-                )
-                .answers(
-                    Answer::empty(StatusCode::RANGE_NOT_SATISFIABLE, "The file has no such part.")
-                        .header(header::CONTENT_RANGE, "How many bytes there are."),
-                )
-                .fails(&[JobNotFound, JobExpired, ImageNotFound, StorageFailed]),
-        )
+    documents(worker(access(pictures::uploads(pictures::images(jobs::jobs(Routes::default()))))))
 }
 
 fn access(routes: Routes) -> Routes {
@@ -189,24 +68,6 @@ fn access(routes: Routes) -> Routes {
         )
 }
 
-fn uploads(routes: Routes) -> Routes {
-    use ErrorCode::*;
-    routes.patient_route(
-        Method::POST,
-        "/v1/uploads",
-        uploads::upload,
-        Operation::new(UPLOADS, "upload", "Keeps a picture for jobs to come.")
-            .about(
-                "The body is a PNG, JPEG, WebP or GIF file as it is, or a form whose first part with a file name is \
-                 one. The same file has the same id.",
-            )
-            .body::<Bytes>("application/octet-stream")
-            .body::<uploads::UploadForm>("multipart/form-data")
-            .answers(Answer::json::<UploadView>(StatusCode::CREATED, "What `image` and `mask` of a job may name."))
-            .fails(&[InvalidRequest, ImageInvalid, TooLarge, UploadsFull, QuotaExceeded, StorageFull, StorageFailed]),
-    )
-}
-
 fn worker(routes: Routes) -> Routes {
     use ErrorCode::*;
     routes
@@ -216,6 +77,24 @@ fn worker(routes: Routes) -> Routes {
             models::models,
             Operation::new(WORKER, "listModels", "Lists what may be asked for by name, and within which bounds.")
                 .answers(Answer::json::<ModelsView>(StatusCode::OK, "Models, schedulers, adapters and limits.")),
+        )
+        .route(
+            Method::POST,
+            "/v1/models/{name}/tokens",
+            models::tokens,
+            Operation::new(
+                WORKER,
+                "readPrompt",
+                "Tells how a model reads a prompt: its chunks, and what falls in each.",
+            )
+            .about(
+                "The model need not be loaded. Weights, `BREAK` and embeddings count as they will for a job, words \
+                     of LoRAs do not.",
+            )
+            .path::<String>("name", "Name of the model.")
+            .json::<TokensRequest>()
+            .answers(Answer::json::<TokensView>(StatusCode::OK, "The chunks."))
+            .fails(&[MalformedJson, InvalidRequest, TooLarge, NotFound, ModelUnavailable]),
         )
         .route(
             Method::GET,

@@ -96,6 +96,11 @@ impl Uploads {
         Ok(view)
     }
 
+    /// Whether there is such an upload.
+    pub fn contains(&self, id: &str) -> bool {
+        self.index().entries.contains_key(id)
+    }
+
     /// Holds an upload in place for a job; a picture that the request brings itself is stored first, so that a job
     /// never carries more than an id. Blocks on the disk.
     ///
@@ -168,12 +173,17 @@ impl UploadLease {
         &self.id
     }
 
+    /// Where its file lies.
+    pub fn path(&self) -> PathBuf {
+        self.uploads.folder.join(&self.id)
+    }
+
     /// The picture. Blocks on the disk.
     ///
     /// # Errors
     /// [`InputError::Io`] when someone else removed the file, or what [`InputImage::decode`] refuses.
     pub fn read(&self) -> Result<InputImage, InputError> {
-        InputImage::decode(&fs::read(self.uploads.folder.join(&self.id))?)
+        InputImage::decode(&fs::read(self.path())?)
     }
 }
 

@@ -7,6 +7,7 @@ use super::Check;
 use crate::diffusion::inpaint::{InpaintArea, InpaintFill, InpaintSettings};
 use crate::diffusion::pixels::{Resize, Sides};
 use crate::inputs::PictureSettings;
+use crate::inputs::source::is_upload_id;
 
 /// Share of the picture that is drawn anew where a request does not say it, as in diffusers' pipelines.
 const STRENGTH_DEFAULT: f64 = 0.8;
@@ -23,6 +24,13 @@ pub struct PictureRequest {
     pub settings: PictureSettings,
     /// The fields of the request, filled in.
     pub(super) understood: JobRequest,
+}
+
+impl PictureRequest {
+    /// Whether the request itself holds the picture, and the mask.
+    pub fn brings(&self) -> [bool; 2] {
+        [!is_upload_id(&self.image), self.mask.as_deref().is_some_and(|mask| !is_upload_id(mask))]
+    }
 }
 
 impl Check<'_> {

@@ -1,5 +1,7 @@
 //! One job: its view, its numbered log, and the newest of everything that is not worth keeping.
 
+mod change;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,6 +14,8 @@ use super::store::{Store, StoredJob};
 use super::{now_ms, shutting_down};
 use crate::diffusion::CancelToken;
 use crate::metrics::Metrics;
+
+pub use self::change::ChangeError;
 
 /// The clean latents of all images of a batch after one step: `[batch, height, width, channels]` f32.
 #[derive(Debug)]

@@ -20,10 +20,10 @@ pub mod store;
 
 use sd_protocol::{ErrorBody, ErrorCode};
 
-pub use cell::{JobCell, LatentSnapshot, Wish};
+pub use cell::{ChangeError, JobCell, LatentSnapshot, Wish};
 pub use reader::{JobReader, News};
 pub use registry::{AcceptError, Accepted, Found, NewJob, Registry};
-pub use store::{Retention, Store, StoreError};
+pub use store::{JobFilter, Retention, Store, StoreError};
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::cell::JobCell;
 use super::now_ms;
-use super::store::{Lookup, Retention, Store, StoreError, StoredJob};
+use super::store::{JobFilter, Lookup, Retention, Store, StoreError, StoredJob};
 use crate::access::Caller;
 use crate::metrics::Metrics;
 
@@ -107,6 +107,7 @@ impl Registry {
             queue_position: None,
             step: 0,
             steps: job.steps,
+            favorite: false,
             created_at_ms: now_ms(),
             started_at_ms: None,
             finished_at_ms: None,
@@ -178,11 +179,11 @@ impl Registry {
     pub fn list(
         &self,
         caller: &Caller,
-        state: Option<JobState>,
+        filter: &JobFilter,
         before: Option<(u64, &str)>,
         limit: u32,
     ) -> Result<Vec<JobView>, StoreError> {
-        let stored = self.store.list(caller.name(), state, before, limit)?;
+        let stored = self.store.list(caller.name(), filter, before, limit)?;
         let alive = self.alive();
         Ok(stored.into_iter().map(|view| alive.get(&view.id).map_or(view, |cell| cell.view())).collect())
     }
@@ -218,8 +219,9 @@ impl Registry {
     /// When the store refuses.
     pub fn retain(&self) -> Result<(), StoreError> {
         for id in self.store.expired(&self.retention)? {
-            self.alive().remove(&id);
-            self.store.expire(&id)?;
+            if self.store.expire(&id)? {
+                self.alive().remove(&id);
+            }
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! The real [`ModelLoader`]: folders, single files, the hub and embedded files.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use super::hub::meter::Meter;
 use super::hub::{Hub, HubSettings};
 use super::source::{ModelSource, Remote, Resolved};
-use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
+use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress, PromptReaders};
 use crate::diffusion::families::PreviewDecoder;
 use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
 use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, Placement, StepView, families};
@@ -21,6 +22,7 @@ pub struct Library {
     runtime: Handle,
     catalogue: Vec<CatalogueModel>,
     entries: Vec<Entry>,
+    readers: Arc<PromptReaders>,
 }
 
 /// The files behind the catalogue's model of the same position.
@@ -43,7 +45,8 @@ impl Library {
         placement: Placement,
     ) -> Result<Self, LoadError> {
         let runtime = Handle::current();
-        let mut library = Self { placement, adapters, runtime, catalogue: Vec::new(), entries: Vec::new() };
+        let mut library =
+            Self { placement, adapters, runtime, catalogue: Vec::new(), entries: Vec::new(), readers: Arc::default() };
         for source in sources {
             let hub = || Hub::new(hub).map_err(|error| source.not_delivered(error));
             let Resolved { files, remote } = source.resolve(hub).await?;
@@ -56,7 +59,13 @@ impl Library {
             let entry = Entry { files: crate::builtin::files(), remote: None };
             library.add(crate::builtin::NAME.into(), entry, None)?;
         }
-        if library.catalogue.is_empty() { Err(LoadError::NoModel) } else { Ok(library) }
+        if library.catalogue.is_empty() {
+            return Err(LoadError::NoModel);
+        }
+        let files = library.catalogue.iter().zip(&library.entries);
+        let files = files.map(|(model, entry)| (model.name.clone(), entry.files.clone()));
+        library.readers = Arc::new(PromptReaders::new(files, library.adapters.embeddings.files()));
+        Ok(library)
     }
 
     /// Adds a model; a decoder at `decoder` goes before its own.
@@ -88,6 +97,10 @@ impl ModelLoader for Library {
 
     fn adapters(&self) -> &AdapterSet {
         &self.adapters
+    }
+
+    fn prompt_readers(&self) -> Arc<PromptReaders> {
+        Arc::clone(&self.readers)
     }
 
     fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {

@@ -6,6 +6,7 @@
 //! | [`source`] | `NAME=WHERE?OPTION=VALUE` and what it means |
 //! | [`hub`] | downloads from the Hugging Face hub |
 //! | [`library`] | the real [`ModelLoader`]: all sources through `diffusion::families` |
+//! | [`readers`] | the tokenizers of all models, whether they are loaded or not |
 //! | [`memory`] | the loaded models, kept within a budget |
 //!
 //! # Invariants
@@ -17,14 +18,17 @@ pub mod adapters;
 pub mod hub;
 pub mod library;
 pub mod memory;
+pub mod readers;
 pub mod source;
 
 pub use adapters::{AdapterSet, Adapters};
 pub use library::Library;
 pub use memory::{ByteSize, LoadedModels};
+pub use readers::PromptReaders;
 pub use source::{ModelOptions, ModelSource};
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::diffusion::families::PreviewDecoder;
 use crate::diffusion::weights::LoadError as FilesError;
@@ -48,6 +52,9 @@ pub trait ModelLoader: Send {
 
     /// LoRAs and embeddings that go with them.
     fn adapters(&self) -> &AdapterSet;
+
+    /// Their tokenizers, for whoever asks how a prompt is read.
+    fn prompt_readers(&self) -> Arc<PromptReaders>;
 
     /// Brings the weights of a model onto this machine, telling `progress` how far it is, and returns how many bytes
     /// of memory they will take.

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`mod@encode`] | pixels → PNG, JPEG or WebP with parameters inside |
+//! | [`mod@thumbnail`] | files → small JPEGs for lists |
 //! | [`parameters`] | the parameters of a picture: as A1111 writes them, and as a request |
 //!
 //! # Invariants
@@ -11,9 +12,11 @@
 
 pub mod encode;
 pub mod parameters;
+pub mod thumbnail;
 
 pub use encode::{EncodeError, encode};
 pub use parameters::Parameters;
+pub use thumbnail::{ThumbnailError, thumbnail};
 
 #[cfg(test)]
 mod tests;

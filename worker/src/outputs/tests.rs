@@ -111,3 +111,30 @@ fn quality_is_what_a_jpeg_costs() {
         |quality| encode(&picture(), OutputOptions { format: ImageFormat::Jpeg, quality }, &parameters).unwrap().len();
     assert!(bytes(20) < bytes(90));
 }
+
+#[test]
+fn a_thumbnail_is_the_whole_picture_and_never_larger() {
+    let check = |from: (u32, u32), expect: (u32, u32)| {
+        let rgb =
+            (0..from.0 * from.1).flat_map(|at| if at % from.0 < from.0 / 2 { [250, 10, 10] } else { [10, 10, 250] });
+        let picture = Picture { width: from.0, height: from.1, rgb: rgb.collect() };
+        for format in ImageFormat::ALL {
+            let output = OutputOptions { format, quality: 90 };
+            let file = encode(&picture, output, &Parameters::new(&request(), 42)).unwrap();
+            let small = thumbnail(&file, format).unwrap();
+            assert_eq!(image::guess_format(&small).unwrap(), image::ImageFormat::Jpeg);
+            let small = image::load_from_memory(&small).unwrap().to_rgb8();
+            assert_eq!(small.dimensions(), expect, "{format:?} {from:?}");
+            if expect.0 > 8 {
+                let (left, right) = (small.get_pixel(1, 0).0, small.get_pixel(expect.0 - 2, 0).0);
+                assert!(left[0] > 200 && left[2] < 60 && right[2] > 200 && right[0] < 60, "{left:?} {right:?}");
+            }
+        }
+    };
+    check((1024, 768), (256, 192));
+    check((300, 2000), (38, 256));
+    check((2000, 3), (256, 1));
+    check((256, 64), (256, 64));
+    check((64, 64), (64, 64));
+    assert!(thumbnail(b"no picture", ImageFormat::Png).is_err());
+}

@@ -12,7 +12,7 @@ use crate::access::quota::{Charge, Exhausted, HOUR_MS, Resource};
 use crate::access::secret::{SecretHash, SecretKind, fresh};
 use crate::access::{Accounts, Caller};
 use crate::inputs::{Arrival, Arrivals};
-use crate::jobs::now_ms;
+use crate::jobs::{Store, now_ms};
 
 impl Service {
     /// A new link through which anybody may look at a job.
@@ -74,9 +74,10 @@ impl Service {
     pub async fn upload(&self, caller: &Caller, picture: Arrival) -> Result<UploadView, ErrorBody> {
         let mut charge = charge(&self.accounts, caller, Resource::UploadBytes, picture.bytes().len() as u64)?;
         let place = self.place_to_decode().await;
-        let registry = Arc::clone(&self.registry);
+        let (registry, caller) = (Arc::clone(&self.registry), caller.clone());
         blocking(move || {
             let view = registry.store().uploads().put(picture.bytes())?;
+            own_upload(registry.store(), &caller, &view.id)?;
             charge.keep();
             drop(place);
             Ok(view)
@@ -108,6 +109,12 @@ impl Service {
             tracing::error!(error = &error as &dyn std::error::Error, "quotas begin anew");
         }
     }
+}
+
+/// Remembers who brought an upload, so that they may have it back.
+pub(super) fn own_upload(store: &Store, caller: &Caller, upload: &str) -> Result<(), ErrorBody> {
+    let Some(owner) = caller.name() else { return Ok(()) };
+    store.own_upload(upload, owner).map_err(|error| storage_error(&error))
 }
 
 /// A charge that is told to clients when there is none.

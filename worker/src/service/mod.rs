@@ -3,6 +3,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`submit`] | a request becomes a job, or meets the one that it became before; what happens to its lane |
+//! | [`change`] | the priority of a waiting job, favourites |
+//! | [`pictures`] | pictures, their thumbnails, and uploads on their way back |
+//! | [`tokens`] | how a model reads a prompt |
 //! | [`access`] | share links, quotas, uploads |
 //! | [`life`] | from one process to the next: what a worker takes up when it starts, and leaves when it stops |
 //!
@@ -11,21 +14,25 @@
 //! tokio's blocking threads.
 
 pub mod access;
+pub mod change;
 pub mod life;
+pub mod pictures;
 pub mod submit;
+pub mod tokens;
 
 use std::sync::Arc;
 
-use sd_protocol::limits::UPLOADS_DECODED_MAX;
-use sd_protocol::{ErrorBody, ErrorCode, JobId, JobState, JobView, PreviewBasis};
+use sd_protocol::limits::{THUMBNAILS_MADE_MAX, UPLOADS_DECODED_MAX};
+use sd_protocol::{ErrorBody, ErrorCode, JobId, JobView, PreviewBasis};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::{Accounts, Caller};
 use crate::engine::{EngineStatus, JobQueue};
 use crate::inputs::Arrivals;
 use crate::intake::Offer;
-use crate::jobs::{Found, JobCell, Registry, StoreError, Wish};
+use crate::jobs::{Found, JobCell, JobFilter, Registry, StoreError, Wish};
 use crate::metrics::{Levels, Metrics};
+use crate::models::PromptReaders;
 use crate::outlet;
 
 pub use life::OnCrash;
@@ -41,7 +48,10 @@ pub struct Service {
     accounts: Arc<Accounts>,
     /// Places for pictures that are decoded at the same time.
     decoding: Arc<Semaphore>,
+    /// Places for thumbnails that are made at the same time.
+    thumbnailing: Arc<Semaphore>,
     arrivals: Arrivals,
+    readers: Arc<PromptReaders>,
 }
 
 impl Service {
@@ -52,9 +62,19 @@ impl Service {
         offer: Arc<Offer>,
         engine: watch::Receiver<EngineStatus>,
         accounts: Arc<Accounts>,
+        readers: Arc<PromptReaders>,
     ) -> Self {
-        let decoding = Arc::new(Semaphore::new(UPLOADS_DECODED_MAX));
-        Self { registry, queue, offer, engine, accounts, decoding, arrivals: Arrivals::default() }
+        Self {
+            registry,
+            queue,
+            offer,
+            engine,
+            accounts,
+            decoding: Arc::new(Semaphore::new(UPLOADS_DECODED_MAX)),
+            thumbnailing: Arc::new(Semaphore::new(THUMBNAILS_MADE_MAX)),
+            arrivals: Arrivals::default(),
+            readers,
+        }
     }
 
     /// A job by name.
@@ -92,14 +112,14 @@ impl Service {
     pub async fn list(
         &self,
         caller: &Caller,
-        state: Option<JobState>,
+        filter: JobFilter,
         before: Option<(u64, String)>,
         limit: u32,
     ) -> Result<Vec<JobView>, ErrorBody> {
         let (registry, caller) = (Arc::clone(&self.registry), caller.clone());
         blocking(move || {
             let before = before.as_ref().map(|(ms, id)| (*ms, id.as_str()));
-            registry.list(&caller, state, before, limit).map_err(|error| storage_error(&error))
+            registry.list(&caller, &filter, before, limit).map_err(|error| storage_error(&error))
         })
         .await
     }
@@ -130,19 +150,6 @@ impl Service {
             return Ok(());
         }
         Err(ErrorBody::new(ErrorCode::IdConflict, "the job has not ended; cancel it first"))
-    }
-
-    /// The file of a picture.
-    ///
-    /// # Errors
-    /// `image_not_found` while there is none of that index.
-    pub fn image(&self, cell: &JobCell, index: u32) -> Result<(std::path::PathBuf, String), ErrorBody> {
-        let view = cell.view();
-        let image = view.images.into_iter().find(|image| image.index == index).ok_or_else(|| {
-            let state = view.state.as_str();
-            ErrorBody::new(ErrorCode::ImageNotFound, format!("the job is {state} and has no image {index}"))
-        })?;
-        Ok((self.registry.store().image_path(&image), image.sha256))
     }
 
     /// How the latents of a job become a rough picture.

@@ -6,12 +6,12 @@ use sd_protocol::{ErrorBody, ErrorCode, OnDisconnect, PreviewOptions, Supersede}
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use super::access::charge;
+use super::access::{charge, own_upload};
 use super::{Service, blocking, storage_error};
 use crate::access::Caller;
 use crate::access::quota::Resource;
 use crate::engine::{Job, ReserveError};
-use crate::intake;
+use crate::intake::{self, PictureRequest};
 use crate::jobs::{AcceptError, Accepted, JobCell, Wish, shutting_down};
 
 /// A submit that became a job, or met the job that it had become before.
@@ -56,7 +56,12 @@ impl Service {
 
     fn accept(&self, caller: &Caller, mut valid: intake::ValidJob) -> Result<Arc<JobCell>, ErrorBody> {
         let registry = &self.registry;
+        let brought = valid.picture.as_ref().map_or([false, false], PictureRequest::brings);
         let picture = valid.lease_picture(registry.store().uploads())?;
+        let leased = picture.iter().flat_map(|picture| [Some(&picture.image), picture.mask.as_ref()]);
+        for (lease, _) in leased.zip(brought).filter(|(_, is_brought)| *is_brought) {
+            lease.map_or(Ok(()), |lease| own_upload(registry.store(), caller, lease.id()))?;
+        }
         // A repeated submit finds its job even while the queue is full.
         if let Some(cell) = registry.repeated(caller, &valid.job.submitted).map_err(accept_error)? {
             return Ok(cell);

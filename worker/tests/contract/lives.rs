@@ -7,7 +7,7 @@ use std::time::Duration;
 use sd_protocol::limits::INTERRUPTIONS_MAX;
 use sd_protocol::{ErrorCode, JobState};
 use sd_worker::engine::EngineStatus;
-use sd_worker::jobs::{Retention, Store, StoreError};
+use sd_worker::jobs::{JobFilter, Retention, Store, StoreError};
 use sd_worker::service::OnCrash;
 use serde_json::json;
 use tempfile::TempDir;
@@ -153,7 +153,7 @@ async fn jobs_and_pictures_outlive_the_worker() {
     assert!(!stray.exists());
     let found = worker.service.find(&anyone(), "done").await.unwrap();
     assert_eq!(found.view(), done);
-    let (path, _) = worker.service.image(&found, 0).unwrap();
+    let path = worker.service.image_path(&worker.service.image(&found, 0).unwrap());
     let image = image::open(&path).unwrap();
     assert_eq!((image.width(), image.height()), (64, 64));
     assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse(_))), "a data folder serves one worker");
@@ -174,7 +174,7 @@ async fn the_oldest_jobs_make_room() {
             ended(&worker.submit(json!({"prompt": "", "id": format!("job-{number}"), "seed": number})).await).await;
         }
         worker.service.retain().await;
-        let left = worker.service.list(&anyone(), None, None, 10).await.unwrap();
+        let left = worker.service.list(&anyone(), JobFilter::default(), None, 10).await.unwrap();
         assert_eq!(left.len(), kept, "{retention:?}");
         assert_eq!(left[0].id.as_str(), "job-3", "the newest stays whatever it takes");
         let gone = worker.service.find(&anyone(), "job-0").await.unwrap_err();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod lanes;
+mod library;
 mod lives;
 mod owners;
 mod quotas;
@@ -18,8 +19,8 @@ use sd_protocol::{ErrorBody, ErrorCode, Event, EventFrame, JobState, JobView, Li
 use sd_worker::access::Caller;
 use sd_worker::engine::{Engine, JobQueue};
 use sd_worker::intake::Offer;
-use sd_worker::jobs::{JobCell, News, Registry, Retention, Store};
-use sd_worker::models::{ByteSize, ModelLoader as _};
+use sd_worker::jobs::{JobCell, JobFilter, News, Registry, Retention, Store};
+use sd_worker::models::{ByteSize, ModelLoader as _, PromptReaders};
 use sd_worker::service::{OnCrash, Service, Submitted};
 use serde_json::{Value, json};
 
@@ -38,12 +39,13 @@ struct Setting {
     queue_jobs: usize,
     on_crash: OnCrash,
     retention: Retention,
+    readers: PromptReaders,
 }
 
 impl Setting {
     fn over(store: Store) -> Self {
         let retention = Retention { jobs: 100, age: None, bytes: None };
-        Self { store, queue_jobs: 4, on_crash: OnCrash::Rerun, retention }
+        Self { store, queue_jobs: 4, on_crash: OnCrash::Rerun, retention, readers: PromptReaders::default() }
     }
 }
 
@@ -60,12 +62,13 @@ impl Worker {
         let script = Script::default();
         let loader = ScriptedLoader::new(script.clone());
         let (models, adapters) = (loader.catalogue().to_vec(), loader.adapters().clone());
+        let readers = Arc::new(setting.readers);
         let registry = Arc::new(Registry::new(setting.store, setting.retention, Arc::default()).unwrap());
         let queue = JobQueue::new(setting.queue_jobs);
         let engine = Engine::start(Box::new(loader), ByteSize(2), Arc::clone(&queue), Arc::clone(&registry)).unwrap();
         let limits = Limits { queue_jobs_max: setting.queue_jobs, ..Limits::default() };
         let offer = Arc::new(Offer { models, adapters, limits });
-        let service = Service::new(registry, queue, offer, engine.status(), Arc::default());
+        let service = Service::new(registry, queue, offer, engine.status(), Arc::default(), readers);
         service.take_up(setting.on_crash).await;
         Self { service, script, engine }
     }
@@ -221,7 +224,11 @@ async fn a_full_queue_refuses_and_still_finds_repeated_jobs() {
     assert!(Arc::ptr_eq(&again, &waiting));
     let conflict = worker.try_submit(json!({"prompt": "other", "id": "mine"})).await.unwrap_err();
     assert_eq!(conflict.code, ErrorCode::IdConflict);
-    assert_eq!(worker.service.list(&anyone(), None, None, 10).await.unwrap().len(), 2, "a refused job leaves no trace");
+    assert_eq!(
+        worker.service.list(&anyone(), JobFilter::default(), None, 10).await.unwrap().len(),
+        2,
+        "a refused job leaves no trace"
+    );
 
     worker.script.open_gate();
     assert_eq!(ended(&running).await.state, JobState::Succeeded);

@@ -2,6 +2,7 @@
 
 use sd_protocol::{ErrorCode, JobState};
 use sd_worker::access::Caller;
+use sd_worker::jobs::JobFilter;
 use serde_json::json;
 
 use super::{Worker, anyone, ended};
@@ -17,14 +18,14 @@ async fn what_belongs_to_somebody_else_is_not_there() {
     assert_eq!(worker.service.find(&bob, "hers").await.unwrap_err().code, ErrorCode::JobNotFound);
     assert_eq!(worker.service.cancel(&bob, "hers").await.unwrap_err().code, ErrorCode::JobNotFound);
     assert_eq!(worker.service.forget(&bob, "hers").await.unwrap_err().code, ErrorCode::JobNotFound);
-    assert!(worker.service.list(&bob, None, None, 10).await.unwrap().is_empty());
+    assert!(worker.service.list(&bob, JobFilter::default(), None, 10).await.unwrap().is_empty());
     let taken = worker.service.submit(&bob, job.clone()).await.unwrap_err();
     assert_eq!(taken.code, ErrorCode::IdConflict, "an id is one job, and whose it is stays unsaid");
 
     let again = worker.service.submit(&ann, job).await.unwrap().cell;
     assert_eq!(again.id(), cell.id());
-    assert_eq!(worker.service.list(&ann, None, None, 10).await.unwrap().len(), 1);
-    assert_eq!(worker.service.list(&anyone(), None, None, 10).await.unwrap().len(), 1);
+    assert_eq!(worker.service.list(&ann, JobFilter::default(), None, 10).await.unwrap().len(), 1);
+    assert_eq!(worker.service.list(&anyone(), JobFilter::default(), None, 10).await.unwrap().len(), 1);
     worker.stop().await;
 }
 

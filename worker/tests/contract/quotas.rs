@@ -21,7 +21,7 @@ fn unattended(bounds: &str) -> (Service, Arc<JobQueue>) {
     let queue = JobQueue::new(100);
     let offer = Arc::new(Offer { models, adapters, limits: Limits::default() });
     let (_, status) = watch::channel(EngineStatus::Ready);
-    (Service::new(registry, Arc::clone(&queue), offer, status, accounts), queue)
+    (Service::new(registry, Arc::clone(&queue), offer, status, accounts, Arc::default()), queue)
 }
 
 fn ann() -> Caller {

@@ -10,7 +10,7 @@ use sd_worker::diffusion::{
     CancelToken, Finished, GenerateError, GenerationSpec, MicroKind, ModelInfo, Observer, Outcome, Picture, Pipeline,
     StepView,
 };
-use sd_worker::models::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
+use sd_worker::models::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress, PromptReaders};
 
 /// What a test sees of its scripted models and what it decides for them.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +108,10 @@ impl ModelLoader for ScriptedLoader {
 
     fn adapters(&self) -> &AdapterSet {
         &self.adapters
+    }
+
+    fn prompt_readers(&self) -> Arc<PromptReaders> {
+        Arc::default()
     }
 
     fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {

@@ -10,6 +10,7 @@
 //! | `pictures` | from input pictures to the distribution of their latents |
 //! | [`card`] `latent_rgb` | what a folder says about itself, and published preview bases |
 //! | `preview_decoder` | the small decoder that clients make previews with |
+//! | `prompt_reader` | how a model reads a prompt, without the model |
 //! | `stop` | why a generation ends early |
 
 pub mod card;
@@ -20,6 +21,7 @@ mod networks;
 mod parts;
 mod pictures;
 mod preview_decoder;
+mod prompt_reader;
 mod sd;
 mod sdxl;
 mod stop;
@@ -33,6 +35,7 @@ use serde_json::Value;
 
 use self::parts::{Layout, Parts};
 pub use self::preview_decoder::PreviewDecoder;
+pub use self::prompt_reader::{PromptReader, PromptReading};
 use super::pipeline::{ModelInfo, Pipeline};
 use super::placement::Placement;
 use super::weights::{LoadError, ModelFiles};

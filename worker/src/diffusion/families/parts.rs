@@ -287,7 +287,11 @@ fn load_vae(
 
 /// The embeddings that fit a model with these encoders. The others belong to other models, so that a prompt's word
 /// of their name is a word.
-fn fitting(files: &[(String, PathBuf)], encoders: &[(TextEncoder, ClipTextConfig)], device: &Device) -> EmbeddingSet {
+pub(super) fn fitting(
+    files: &[(String, PathBuf)],
+    encoders: &[(TextEncoder, ClipTextConfig)],
+    device: &Device,
+) -> EmbeddingSet {
     let widths: Vec<_> = encoders.iter().map(|(encoder, config)| (*encoder, config.hidden_size)).collect();
     let mut set = EmbeddingSet::default();
     for (name, path) in files {

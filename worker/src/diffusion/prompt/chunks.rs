@@ -1,7 +1,9 @@
 //! A prompt of any length as inputs of the encoder's own length.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::tokenizer::Tokens;
 use super::{Piece, Prompt, PromptTokenizer, PromptWarning};
 use crate::diffusion::embeddings::{Embedding, EmbeddingSet};
 use crate::diffusion::pipeline::GenerateError;
@@ -16,6 +18,15 @@ pub struct Chunks {
     pub chunks: Vec<Chunk>,
     /// What to tell the prompt's author.
     pub warnings: Vec<PromptWarning>,
+}
+
+/// What one chunk is read of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Tokens of text; an embedding is as many as it has vectors.
+    pub tokens: usize,
+    /// The text, escapes resolved, without brackets and weights.
+    pub text: String,
 }
 
 /// One input of the encoder.
@@ -54,23 +65,44 @@ impl PromptTokenizer {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn chunks(&self, prompt: &str, embeddings: &EmbeddingSet) -> Result<Chunks, GenerateError> {
+        let Read { texts, warnings, .. } = self.read(prompt, embeddings)?;
+        Ok(Chunks { chunks: texts.into_iter().map(|text| self.framed(text)).collect(), warnings })
+    }
+
+    /// What each of the [`chunks`](Self::chunks) of `prompt` is read of, and what to tell the prompt's author.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn passages(
+        &self,
+        prompt: &str,
+        embeddings: &EmbeddingSet,
+    ) -> Result<(Vec<Passage>, Vec<PromptWarning>), GenerateError> {
+        let Read { texts, plain, warnings } = self.read(prompt, embeddings)?;
+        let passages = texts.iter().map(|text| Passage { tokens: text.ids.len(), text: text.of(&plain).to_owned() });
+        Ok((passages.collect(), warnings))
+    }
+
+    fn read(&self, prompt: &str, embeddings: &EmbeddingSet) -> Result<Read, GenerateError> {
         let Prompt { pieces, mut warnings } = Prompt::parse(prompt);
         let names = self.names(embeddings)?;
         let mut layout = Layout::new(self.room());
+        let mut plain = String::with_capacity(prompt.len());
         for piece in &pieces {
             match piece {
                 Piece::Break => layout.next_chunk(),
                 Piece::Text { text, weight } => {
-                    let ids = self.ids(text, &mut warnings)?;
-                    self.lay_out(&mut layout, &ids, *weight as f32, &names, &mut warnings);
+                    let tokens = self.tokens(text, &mut warnings)?.behind(plain.len());
+                    self.lay_out(&mut layout, &tokens, *weight as f32, &names, &mut warnings);
+                    plain.push_str(text);
                 }
             }
         }
-        let chunks: Vec<Chunk> = layout.finish().into_iter().map(|text| self.framed(text)).collect();
-        if chunks.len() > 1 {
-            warnings.push(PromptWarning::Chunks { chunks: chunks.len(), tokens: self.room() });
+        let texts = layout.finish();
+        if texts.len() > 1 {
+            warnings.push(PromptWarning::Chunks { chunks: texts.len(), tokens: self.room() });
         }
-        Ok(Chunks { chunks, warnings })
+        Ok(Read { texts, plain, warnings })
     }
 
     /// The chunk of an empty prompt.
@@ -82,7 +114,7 @@ impl PromptTokenizer {
     fn names<'a>(&self, embeddings: &'a EmbeddingSet) -> Result<Vec<Name<'a>>, GenerateError> {
         let mut names = Vec::new();
         for (name, embedding) in embeddings.iter() {
-            let ids = self.ids(name, &mut Vec::new())?;
+            let ids = self.tokens(name, &mut Vec::new())?.ids;
             if !ids.is_empty() {
                 names.push(Name { name, ids, embedding });
             }
@@ -94,19 +126,20 @@ impl PromptTokenizer {
     fn lay_out(
         &self,
         layout: &mut Layout,
-        ids: &[u32],
+        tokens: &Tokens,
         weight: f32,
         names: &[Name],
         warnings: &mut Vec<PromptWarning>,
     ) {
-        let mut rest = ids;
-        while let [id, behind @ ..] = rest {
+        let mut at = 0;
+        while let rest @ [id, ..] = &tokens.ids[at..] {
             layout.make_room(Some(*id) == self.comma);
             match names.iter().find(|name| rest.starts_with(&name.ids)) {
                 Some(Name { embedding, ids, .. }) if embedding.vectors() <= self.room() => {
                     // Never the end, by which an encoder that pools finds its place.
-                    layout.push_embedding(embedding, self.start, weight);
-                    rest = &rest[ids.len()..];
+                    let span = tokens.spans[at].start..tokens.spans[at + ids.len() - 1].end;
+                    layout.push_embedding(embedding, self.start, weight, &span);
+                    at += ids.len();
                 }
                 too_long => {
                     if let Some(Name { name, embedding, .. }) = too_long {
@@ -116,8 +149,8 @@ impl PromptTokenizer {
                             tokens: self.room(),
                         });
                     }
-                    layout.push(*id, weight);
-                    rest = behind;
+                    layout.push(*id, weight, tokens.spans[at].clone());
+                    at += 1;
                 }
             }
         }
@@ -157,11 +190,22 @@ struct Name<'a> {
     embedding: &'a Arc<Embedding>,
 }
 
+/// A prompt in chunks that are not framed yet.
+struct Read {
+    /// At least one.
+    texts: Vec<Text>,
+    /// All of the prompt that is text.
+    plain: String,
+    warnings: Vec<PromptWarning>,
+}
+
 /// What stands between the start and the end of a chunk.
 #[derive(Default)]
 struct Text {
     ids: Vec<u32>,
     weights: Vec<f32>,
+    /// Where each of `ids` stands in the prompt's text, in bytes.
+    spans: Vec<Range<usize>>,
     /// Positions count from the first of `ids`.
     injected: Vec<Injected>,
 }
@@ -203,20 +247,21 @@ impl Layout {
         }
     }
 
-    fn push(&mut self, id: u32, weight: f32) {
+    fn push(&mut self, id: u32, weight: f32, span: Range<usize>) {
         self.open.ids.push(id);
         self.open.weights.push(weight);
+        self.open.spans.push(span);
     }
 
     /// The vectors stay together. `stand_in` holds their places.
-    fn push_embedding(&mut self, embedding: &Arc<Embedding>, stand_in: u32, weight: f32) {
+    fn push_embedding(&mut self, embedding: &Arc<Embedding>, stand_in: u32, weight: f32, span: &Range<usize>) {
         if self.open.ids.len() + embedding.vectors() > self.room {
             self.next_chunk();
         }
         let position = self.open.ids.len();
         self.open.injected.push(Injected { position, embedding: Arc::clone(embedding) });
         for _ in 0..embedding.vectors() {
-            self.push(stand_in, weight);
+            self.push(stand_in, weight, span.clone());
         }
     }
 
@@ -237,6 +282,17 @@ impl Text {
         for place in &mut moved {
             place.position -= at;
         }
-        Self { ids: self.ids.split_off(at), weights: self.weights.split_off(at), injected: moved }
+        Self {
+            ids: self.ids.split_off(at),
+            weights: self.weights.split_off(at),
+            spans: self.spans.split_off(at),
+            injected: moved,
+        }
+    }
+
+    /// Its part of the prompt's text. Of a letter that takes several tokens, all of it.
+    fn of<'a>(&self, plain: &'a str) -> &'a str {
+        let (Some(first), Some(last)) = (self.spans.first(), self.spans.last()) else { return "" };
+        &plain[plain.floor_char_boundary(first.start)..plain.ceil_char_boundary(last.end)]
     }
 }

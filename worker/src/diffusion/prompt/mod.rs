@@ -24,7 +24,7 @@ pub mod syntax;
 pub mod tokenizer;
 pub mod warning;
 
-pub use chunks::{Chunk, Chunks, Injected};
+pub use chunks::{Chunk, Chunks, Injected, Passage};
 pub use emphasis::apply_weights;
 pub use syntax::{Piece, Prompt};
 pub use tokenizer::PromptTokenizer;

@@ -1,5 +1,7 @@
 //! CLIP's tokenizer with the settings of one model.
 
+use std::ops::Range;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokenizers::{AddedToken, Tokenizer};
@@ -19,6 +21,24 @@ pub struct PromptTokenizer {
     pub(super) comma: Option<u32>,
     /// Tokens of a chunk, start and end included.
     length: usize,
+}
+
+/// The tokens of a text.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub(super) ids: Vec<u32>,
+    /// Where each stands, in bytes.
+    pub(super) spans: Vec<Range<usize>>,
+}
+
+impl Tokens {
+    /// The same tokens where so many bytes stand before their text.
+    pub(super) fn behind(mut self, bytes: usize) -> Self {
+        for span in &mut self.spans {
+            *span = span.start + bytes..span.end + bytes;
+        }
+        self
+    }
 }
 
 /// `tokenizer/tokenizer_config.json`, and `special_tokens_map.json`, which counts more as long as the former has no
@@ -93,19 +113,20 @@ impl PromptTokenizer {
         self.length - 2
     }
 
-    /// The tokens of `text`, without start and end. What the tokenizer takes for a mark of its own, or stands in for
+    /// The tokens of `text`, without start and end, and where they stand in it. What the tokenizer takes for a mark of its own, or stands in for
     /// with one, is added to `warnings`.
     ///
     /// # Errors
     /// When the tokenizer refuses the text.
-    pub(super) fn ids(&self, text: &str, warnings: &mut Vec<PromptWarning>) -> Result<Vec<u32>, GenerateError> {
+    pub(super) fn tokens(&self, text: &str, warnings: &mut Vec<PromptWarning>) -> Result<Tokens, GenerateError> {
         let encoding =
             self.tokenizer.encode(text, false).map_err(|error| GenerateError::Tokenizer(error.to_string()))?;
         let marks = encoding.get_ids().iter().zip(encoding.get_offsets());
         for (_, &(begin, end)) in marks.filter(|(id, _)| [self.start, self.end].contains(id)) {
             warnings.push(PromptWarning::Mark(text.get(begin..end).unwrap_or(text).to_owned()));
         }
-        Ok(encoding.get_ids().to_vec())
+        let spans = encoding.get_offsets().iter().map(|&(begin, end)| begin..end).collect();
+        Ok(Tokens { ids: encoding.get_ids().to_vec(), spans })
     }
 }
 

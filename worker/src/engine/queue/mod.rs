@@ -175,6 +175,16 @@ impl JobQueue {
         Some(job)
     }
 
+    /// Gives a waiting job another priority, as if it had always had it; `false` when it does not wait here.
+    pub fn set_priority(&self, id: &JobId, priority: i32) -> bool {
+        let mut state = self.state();
+        let waits = state.waiting.set_priority(|job| job.cell.id() == id, priority);
+        if waits {
+            state.tell_positions();
+        }
+        waits
+    }
+
     /// Takes no more jobs; those that still wait are returned.
     pub fn close(&self) -> Vec<Job> {
         let mut state = self.state();

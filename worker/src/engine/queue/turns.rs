@@ -4,6 +4,7 @@
 //! each of its items that is served. The line whose clock is behind goes first. A line that was empty starts at the time
 //! of the last service, so that nobody saves up turns. Within a line the higher priority goes first, then the older.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -50,8 +51,7 @@ impl<T> Turns<T> {
         if line.items.is_empty() {
             line.clock = line.clock.max(now);
         }
-        let at = line.items.partition_point(|item| item.priority >= priority);
-        line.items.insert(at, Item { priority, arrival: self.arrivals, work, value });
+        line.put(Item { priority, arrival: self.arrivals, work, value });
     }
 
     /// Items of one owner.
@@ -80,6 +80,17 @@ impl<T> Turns<T> {
         })
     }
 
+    /// Moves the first item that `is_it` to where it would be if it had come with that priority; `false` when there is
+    /// none.
+    pub(super) fn set_priority(&mut self, is_it: impl Fn(&T) -> bool, priority: i32) -> bool {
+        self.lines.values_mut().any(|line| {
+            let Some(at) = line.items.iter().position(|item| is_it(&item.value)) else { return false };
+            let item = line.items.remove(at);
+            line.put(Item { priority, ..item });
+            true
+        })
+    }
+
     /// Takes everything, in no order.
     pub(super) fn drain(&mut self) -> Vec<T> {
         self.lines.drain().flat_map(|(_, line)| line.items).map(|item| item.value).collect()
@@ -100,6 +111,16 @@ impl<T> Turns<T> {
             ordered.push(&first.value);
         }
         ordered
+    }
+}
+
+impl<T> Line<T> {
+    /// Puts an item behind those that are as urgent and older.
+    fn put(&mut self, item: Item<T>) {
+        let goes_before =
+            |other: &Item<T>| (Reverse(other.priority), other.arrival) < (Reverse(item.priority), item.arrival);
+        let at = self.items.partition_point(goes_before);
+        self.items.insert(at, item);
     }
 }
 

@@ -132,7 +132,14 @@ fn query_parameters(query: &Value) -> Vec<Value> {
     let parameter = |(name, schema): (&String, &Value)| {
         let mut schema = schema.clone();
         let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
-        json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
+        let mut parameter =
+            json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema});
+        if schema["items"].is_object() {
+            // Lists are written with commas.
+            parameter["style"] = "form".into();
+            parameter["explode"] = false.into();
+        }
+        parameter
     };
     fields.map(parameter).collect()
 }

@@ -17,11 +17,20 @@ pub(super) fn image_path(folder: &Path, sha256: &str, format: ImageFormat) -> Pa
     folder.join(format!("{sha256}.{}", format.extension()))
 }
 
-/// Removes the picture of that content.
+/// Where the thumbnail of that picture lies under `folder`: beside it, and gone with it.
+pub(super) fn thumbnail_path(folder: &Path, sha256: &str) -> PathBuf {
+    folder.join(format!("{sha256}.thumbnail.jpg"))
+}
+
+/// Removes the picture of that content, then its thumbnail.
 pub(super) fn remove(folder: &Path, sha256: &str) -> io::Result<()> {
     let paths = ImageFormat::ALL.map(|format| image_path(folder, sha256, format));
     // Where there is none, the first name tells so.
-    fs::remove_file(paths.iter().find(|path| path.exists()).unwrap_or(&paths[0]))
+    fs::remove_file(paths.iter().find(|path| path.exists()).unwrap_or(&paths[0]))?;
+    match fs::remove_file(thumbnail_path(folder, sha256)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// SHA-256 of a file in hexadecimal digits: its name, and its `ETag`.
@@ -39,13 +48,14 @@ pub(super) fn save(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Removes the files of `folder` that are no picture of `known`: what a crash left between a file and its row.
+/// Removes the files of `folder` that are no picture or thumbnail of `known`: what a crash left between a file and its row.
 pub(super) fn sweep(folder: &Path, known: &HashSet<String>) -> io::Result<usize> {
     let mut swept = 0;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_file() && !known.contains(&name) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let content = name.split('.').next().unwrap_or_default();
+        if path.is_file() && !known.contains(content) {
             fs::remove_file(&path)?;
             swept += 1;
         }

@@ -3,6 +3,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `schema` | the tables, version by version |
+//! | `listing` | which jobs a list shows: by state, words, favourites |
+//! | `leaving` | how jobs leave: forgotten on demand, or beyond what is kept |
+//! | `uploads` | who brought which upload |
 //! | `shares` | links through which anybody may look at a job |
 //! | `spent` | what the owners of jobs used lately |
 //! | `files` | picture files, and the room that is kept for a full disk |
@@ -10,23 +13,28 @@
 //! The ephemeral store is the same code over SQLite in memory and a temporary folder that leaves with the worker.
 
 mod files;
+mod leaving;
+mod listing;
 mod schema;
 mod shares;
 mod spent;
+mod uploads;
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
-use sd_protocol::limits::{DEPARTED_JOBS_MAX, UPLOADS_BYTES_MAX};
-use sd_protocol::{Event, EventFrame, ImageFormat, ImageView, JobId, JobRequest, JobState, JobView};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use sd_protocol::limits::UPLOADS_BYTES_MAX;
+use sd_protocol::{Event, EventFrame, ImageFormat, ImageView, JobId, JobRequest, JobView};
 use tempfile::TempDir;
 
-use self::files::{Ballast, image_path};
-use super::now_ms;
+use self::files::{Ballast, image_path, thumbnail_path};
+pub use self::leaving::Retention;
+pub use self::listing::JobFilter;
 use crate::inputs::{Uploads, is_full};
 
 /// Jobs, events and pictures on disk or in memory.
@@ -47,17 +55,6 @@ enum Lasting {
     Durable(Ballast),
     /// The pictures leave with this value.
     Ephemeral { _temporary: TempDir },
-}
-
-/// How much of the past is kept. What has not ended is always kept, and so is the newest job that has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Ended jobs.
-    pub jobs: usize,
-    /// Time since they were accepted.
-    pub age: Option<Duration>,
-    /// Room that their pictures take.
-    pub bytes: Option<u64>,
 }
 
 /// A job as it is stored.
@@ -169,6 +166,7 @@ impl Store {
         if swept > 0 {
             tracing::info!(files = swept, "pictures that no job knows were removed");
         }
+        store.forget_departed_uploads()?;
         Ok(store)
     }
 
@@ -196,15 +194,16 @@ impl Store {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         let inserted = transaction.execute(
-            "INSERT INTO jobs (id, owner, created_at_ms, state, submitted, view) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO jobs (id, owner, created_at_ms, state, submitted, view, words)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING",
             params![
                 job.id.as_str(),
                 owner,
                 job.created_at_ms as i64,
                 job.state.as_str(),
                 serde_json::to_string(submitted)?,
-                serde_json::to_string(job)?
+                serde_json::to_string(job)?,
+                listing::words(&job.request),
             ],
         )?;
         if inserted == 0 {
@@ -235,22 +234,31 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn save(&self, view: &JobView, frames: &[EventFrame]) -> Result<(), StoreError> {
-        let saved = self.try_save(view, frames);
+        let saved = self.try_save(view, frames).map(drop);
         let Lasting::Durable(ballast) = &self.lasting else { return saved };
         match saved {
             Err(error) if error.is_full() && view.state.is_terminal() && ballast.drop_it() => {
-                self.try_save(view, frames)
+                self.try_save(view, frames).map(drop)
             }
             saved => saved,
         }
     }
 
-    fn try_save(&self, view: &JobView, frames: &[EventFrame]) -> Result<(), StoreError> {
+    /// Stores a view that changed without an event, with events that could not be stored before; `false` when the job
+    /// has left meanwhile.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn change(&self, view: &JobView, frames: &[EventFrame]) -> Result<bool, StoreError> {
+        self.try_save(view, frames)
+    }
+
+    fn try_save(&self, view: &JobView, frames: &[EventFrame]) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
-        transaction.execute(
-            "UPDATE jobs SET state = ?2, view = ?3 WHERE id = ?1",
-            params![view.id.as_str(), view.state.as_str(), serde_json::to_string(view)?],
+        let updated = transaction.execute(
+            "UPDATE jobs SET state = ?2, view = ?3, favorite = ?4 WHERE id = ?1",
+            params![view.id.as_str(), view.state.as_str(), serde_json::to_string(view)?, view.favorite],
         )?;
         for frame in frames {
             insert_event(&transaction, frame)?;
@@ -269,7 +277,7 @@ impl Store {
                 unlisted.remove(&image.sha256);
             }
         }
-        Ok(())
+        Ok(updated > 0)
     }
 
     /// A job by name.
@@ -291,32 +299,6 @@ impl Store {
         Ok(Lookup::Found(Box::new(with_log(&connection, owner, &view)?)))
     }
 
-    /// Jobs of `owner`, or of everyone, from the newest, those older than `before` (creation time and id), at most
-    /// `limit`.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn list(
-        &self,
-        owner: Option<&str>,
-        state: Option<JobState>,
-        before: Option<(u64, &str)>,
-        limit: u32,
-    ) -> Result<Vec<JobView>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT view FROM jobs
-             WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR state = ?2) AND (created_at_ms, id) < (?3, ?4)
-             ORDER BY created_at_ms DESC, id DESC LIMIT ?5",
-        )?;
-        let (created_at_ms, id) = before.map_or((i64::MAX, ""), |(ms, id)| (ms as i64, id));
-        let rows = statement
-            .query_map(params![owner, state.map(JobState::as_str), created_at_ms, id, limit], |row| {
-                row.get::<_, String>(0)
-            })?;
-        rows.map(|view| Ok(serde_json::from_str(&view?)?)).collect()
-    }
-
     /// What the last process left unfinished, oldest first.
     ///
     /// # Errors
@@ -327,89 +309,6 @@ impl Store {
             .prepare("SELECT owner, view FROM jobs WHERE state IN ('queued', 'running') ORDER BY created_at_ms, id")?;
         let rows = statement.query_map([], job_row)?.collect::<Result<Vec<_>, _>>()?;
         rows.iter().map(|(owner, view)| with_log(&connection, owner.clone(), view)).collect()
-    }
-
-    /// Removes a job, its events, and the pictures that no other job shows.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn remove(&self, id: &JobId) -> Result<(), StoreError> {
-        self.remove_as(id, |_| Ok(()))
-    }
-
-    /// As [`remove`](Self::remove), and remembers for a while that the job was here.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn expire(&self, id: &JobId) -> Result<(), StoreError> {
-        self.remove_as(id, |transaction| {
-            transaction.execute(
-                "INSERT OR REPLACE INTO departed (job, owner, at_ms) SELECT id, owner, ?2 FROM jobs WHERE id = ?1",
-                params![id.as_str(), now_ms() as i64],
-            )?;
-            transaction.execute(
-                "DELETE FROM departed WHERE job IN
-                 (SELECT job FROM departed ORDER BY at_ms DESC, job LIMIT -1 OFFSET ?1)",
-                [DEPARTED_JOBS_MAX as i64],
-            )?;
-            Ok(())
-        })
-    }
-
-    fn remove_as(
-        &self,
-        id: &JobId,
-        before: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
-    ) -> Result<(), StoreError> {
-        let mut connection = self.connection();
-        let transaction = connection.transaction()?;
-        before(&transaction)?;
-        let orphans: Vec<String> = transaction
-            .prepare_cached(
-                "SELECT DISTINCT sha256 FROM images WHERE job = ?1
-                 AND sha256 NOT IN (SELECT sha256 FROM images WHERE job <> ?1)",
-            )?
-            .query_map([id.as_str()], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        transaction.execute("DELETE FROM jobs WHERE id = ?1", [id.as_str()])?;
-        transaction.commit()?;
-        // Another job may be about to list the same picture.
-        let unlisted = self.unlisted();
-        for sha256 in orphans.into_iter().filter(|sha256| !unlisted.contains(sha256)) {
-            if let Err(error) = files::remove(&self.images, &sha256) {
-                tracing::warn!(sha256, error = &error as &dyn std::error::Error, "a picture stays behind");
-            }
-        }
-        if let Lasting::Durable(ballast) = &self.lasting {
-            ballast.restore();
-        }
-        Ok(())
-    }
-
-    /// Ended jobs beyond what `keep` keeps, oldest first.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn expired(&self, keep: &Retention) -> Result<Vec<JobId>, StoreError> {
-        let oldest_ms = keep.age.map_or(0, |age| now_ms().saturating_sub(age.as_millis() as u64));
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "WITH ended AS (
-                 SELECT id, created_at_ms,
-                     ROW_NUMBER() OVER newest_first AS place,
-                     SUM(COALESCE(size, 0)) OVER newest_first AS total
-                 FROM jobs LEFT JOIN (SELECT job, SUM(bytes) AS size FROM images GROUP BY job) ON job = id
-                 WHERE state NOT IN ('queued', 'running')
-                 WINDOW newest_first AS (ORDER BY created_at_ms DESC, id DESC)
-             )
-             SELECT id FROM ended WHERE place > 1 AND (place > ?1 OR created_at_ms < ?2 OR total > ?3)
-             ORDER BY created_at_ms, id",
-        )?;
-        let bytes = keep.bytes.map_or(i64::MAX, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-        let ids = statement
-            .query_map(params![keep.jobs as i64, oldest_ms as i64, bytes], |row| row.get::<_, String>(0))?
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(ids.into_iter().filter_map(|id| JobId::parse(id).ok()).collect())
     }
 
     /// Stores the file of a picture under its SHA-256 and returns that; whole or not at all.
@@ -427,6 +326,32 @@ impl Store {
     /// Where the file of a picture lies.
     pub fn image_path(&self, image: &ImageView) -> PathBuf {
         image_path(&self.images, &image.sha256, image.format)
+    }
+
+    /// The thumbnail of a picture, where it was made.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn thumbnail(&self, image: &ImageView) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = thumbnail_path(&self.images, &image.sha256);
+        match fs::read(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Io { path, source }),
+        }
+    }
+
+    /// Keeps the thumbnail of a picture beside it, for as long as that is there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_thumbnail(&self, image: &ImageView, file: &[u8]) -> Result<(), StoreError> {
+        let path = thumbnail_path(&self.images, &image.sha256);
+        let saved = files::save(&self.images, &path, file).and_then(|()| {
+            // Whoever removes a picture removes its thumbnail after it, so that one of the two sees the other.
+            if self.image_path(image).exists() { Ok(()) } else { fs::remove_file(&path) }
+        });
+        saved.map_err(|source| StoreError::Io { path, source })
     }
 
     fn image_names(&self) -> Result<HashSet<String>, StoreError> {

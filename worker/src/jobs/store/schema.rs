@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction, params};
-use sd_protocol::ImageFormat;
+use sd_protocol::{ImageFormat, JobRequest};
+use serde_json::Value;
 
-use super::StoreError;
 use super::files::image_path;
+use super::{StoreError, listing};
 
 /// What leads from version *n* to *n* + 1. A step that was released is never edited.
-const STEPS: [Step; 3] = [first_tables, owners_sizes_and_departed, shares];
+const STEPS: [Step; 4] = [first_tables, owners_sizes_and_departed, shares, favorites_words_and_thumbnails];
 
 type Step = fn(&Transaction<'_>, images: &Path) -> Result<(), StoreError>;
 
@@ -97,4 +98,51 @@ fn shares(transaction: &Transaction<'_>, _: &Path) -> Result<(), StoreError> {
              PRIMARY KEY (job, sha256)
          ) STRICT, WITHOUT ROWID;",
     )?)
+}
+
+/// Jobs can be favourites and be searched, pictures have thumbnails, and uploads belong to whoever brought them: so far,
+/// to the owners of the jobs that name them.
+fn favorites_words_and_thumbnails(transaction: &Transaction<'_>, _: &Path) -> Result<(), StoreError> {
+    transaction.execute_batch(
+        "ALTER TABLE jobs ADD COLUMN favorite INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE jobs ADD COLUMN words TEXT NOT NULL DEFAULT '';
+         CREATE TABLE upload_owners (
+             upload TEXT NOT NULL,
+             owner  TEXT NOT NULL,
+             PRIMARY KEY (upload, owner)
+         ) STRICT, WITHOUT ROWID;
+         INSERT OR IGNORE INTO upload_owners (upload, owner)
+             SELECT view ->> '$.request.image', owner FROM jobs
+             WHERE owner IS NOT NULL AND view ->> '$.request.image' IS NOT NULL;
+         INSERT OR IGNORE INTO upload_owners (upload, owner)
+             SELECT view ->> '$.request.mask', owner FROM jobs
+             WHERE owner IS NOT NULL AND view ->> '$.request.mask' IS NOT NULL;",
+    )?;
+    let mut statement = transaction.prepare("SELECT id, view FROM jobs")?;
+    let views = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let views: Vec<(String, String)> = views.collect::<Result<_, _>>()?;
+    for (id, view) in views {
+        let mut view: Value = serde_json::from_str(&view)?;
+        let request: JobRequest = serde_json::from_value(view["request"].clone())?;
+        view["images"].as_array_mut().into_iter().flatten().for_each(add_thumbnail_url);
+        let parameters = params![id, view.to_string(), listing::words(&request)];
+        transaction.execute("UPDATE jobs SET view = ?2, words = ?3 WHERE id = ?1", parameters)?;
+    }
+    let images = "SELECT job, seq, frame FROM events WHERE frame ->> '$.type' = 'image'";
+    let mut statement = transaction.prepare(images)?;
+    let frames = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let frames: Vec<(String, i64, String)> = frames.collect::<Result<_, _>>()?;
+    for (job, seq, frame) in frames {
+        let mut frame: Value = serde_json::from_str(&frame)?;
+        add_thumbnail_url(&mut frame["image"]);
+        let parameters = params![job, seq, frame.to_string()];
+        transaction.execute("UPDATE events SET frame = ?3 WHERE job = ?1 AND seq = ?2", parameters)?;
+    }
+    Ok(())
+}
+
+fn add_thumbnail_url(image: &mut Value) {
+    if let Some(url) = image["url"].as_str() {
+        image["thumbnail_url"] = format!("{url}/thumbnail").into();
+    }
 }

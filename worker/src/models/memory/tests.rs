@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ByteSize, InvalidSize, LoadedModels};
 use crate::diffusion::{CancelToken, GenerateError, GenerationSpec, Observer, Outcome, Pipeline};
-use crate::models::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress};
+use crate::models::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress, PromptReaders};
 
 struct NoPipeline;
 
@@ -34,6 +34,10 @@ impl ModelLoader for SizedModels {
 
     fn adapters(&self) -> &AdapterSet {
         &self.adapters
+    }
+
+    fn prompt_readers(&self) -> Arc<PromptReaders> {
+        Arc::default()
     }
 
     fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {

@@ -72,3 +72,22 @@ fn whoever_may_not_go_is_passed_over() {
     assert_eq!(turns.pop(|name| name.starts_with('b')), None);
     assert_eq!(turns.pop(|_| true), Some("a1"));
 }
+
+#[test]
+fn a_changed_priority_moves_one_item_within_its_line() {
+    let mut turns = Turns::default();
+    for (owner, name) in [("ann", "a1"), ("ann", "a2"), ("ann", "a3"), ("bob", "b1"), ("bob", "b2")] {
+        turns.push(Some(owner.into()), 0, 1, name);
+    }
+    let mut check = |name: &'static str, priority: i32, expect: [&str; 5]| {
+        assert!(turns.set_priority(|item| *item == name, priority));
+        assert_eq!(turns.in_order().into_iter().copied().collect::<Vec<_>>(), expect, "{name} at {priority}");
+    };
+    check("a3", 1, ["a3", "b1", "a1", "b2", "a2"]);
+    check("a2", 1, ["a2", "b1", "a3", "b2", "a1"]);
+    check("a2", 0, ["a3", "b1", "a1", "b2", "a2"]);
+    check("a3", 0, ["a1", "b1", "a2", "b2", "a3"]);
+    check("b1", -10, ["a1", "b2", "a2", "b1", "a3"]);
+    assert!(!turns.set_priority(|item| *item == "c1", 3));
+    assert_eq!(turns.len(), 5);
+}
