@@ -83,6 +83,15 @@ impl Api {
         Ok(within(path, request.body(body.into()).send()).await??)
     }
 
+    /// `PATCH` with a body that is sent as JSON, whatever it is.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn patch(&self, path: &str, body: impl Into<String>) -> anyhow::Result<Response> {
+        let request = self.client.patch(format!("{}{path}", self.base)).header("content-type", "application/json");
+        Ok(within(path, request.body(body.into()).send()).await??)
+    }
+
     /// `POST /v1/uploads`.
     ///
     /// # Errors

@@ -119,6 +119,8 @@ export type ErrorCode =
   | "too_many_uploads"
   /** The id belongs to a job with a different request. */
   | "id_conflict"
+  /** The job does not wait any more, so that it has no place in the queue to change. */
+  | "not_waiting"
   /** The queue has no room; try again after `Retry-After`. */
   | "queue_full"
   /** One socket follows as many jobs as it may. */
@@ -258,6 +260,8 @@ export interface ImageView {
   seed: number;
   /** How the file is written. */
   format?: ImageFormat;
+  /** Path of a small JPEG of it, from the root: at most `THUMBNAIL_PX_MAX` (256) px on the longer side. Absent in what an older worker wrote. */
+  thumbnail_url?: string;
 }
 
 /** Which part of the picture the network sees while it inpaints. */
@@ -284,6 +288,14 @@ export interface InpaintRequest {
   fill?: InpaintFill;
   /** px around the masked part, where the area is `masked`. */
   padding?: number;
+}
+
+/** The body of `PATCH /v1/jobs/{id}`. What it leaves out stays as it is; all of it happens, or nothing does. */
+export interface JobChange {
+  /** Whether the job is kept, however many come after it, until it is forgotten on demand. */
+  favorite?: boolean | null;
+  /** Order among the waiting jobs of one credential, -10 to 10; a higher one is drawn first, and of equal ones the older. Only for a job that waits. */
+  priority?: number | null;
 }
 
 /** Name of a job: 1 to 64 characters of `[A-Za-z0-9_-]`, safe in a URL path and a file name. */
@@ -412,6 +424,8 @@ export interface JobView {
   stream_url: string;
   /** Why it failed. */
   error?: ErrorBody;
+  /** Whether it is kept, however many come after it. */
+  favorite?: boolean;
   /** Milliseconds since the Unix epoch. */
   finished_at_ms?: number;
   /** Jobs that the engine takes before this one; only while `queued`. */
@@ -729,6 +743,30 @@ export interface Timings {
   decode_ms: number;
   /** Copying previews off the device (inside `denoise_ms`). */
   preview_ms: number;
+}
+
+/** One chunk of a prompt. */
+export interface TokenChunk {
+  /** Tokens in it; an embedding is as many as it has vectors. */
+  tokens: number;
+  /** What it is read of, without brackets and weights. */
+  text: string;
+}
+
+/** The body of `POST /v1/models/{name}/tokens`. */
+export interface TokensRequest {
+  /** A prompt or negative prompt, as a job has it. */
+  prompt: string;
+}
+
+/** How a prompt falls into chunks, of which each goes through the text encoder by itself. Where a model has two text encoders that read it differently: as the one that needs more. */
+export interface TokensView {
+  /** Tokens of text that a chunk holds; 75 for CLIP. */
+  tokens_max: number;
+  /** At least one. */
+  chunks: TokenChunk[];
+  /** What of the prompt is understood differently from what may have been meant, as a job would say it. */
+  warnings?: string[];
 }
 
 /** What the worker says about an upload: the body of `POST /v1/uploads`, and in `uploaded`. */

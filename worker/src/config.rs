@@ -93,13 +93,13 @@ pub struct ServeArgs {
     /// What becomes of a job that was being drawn when its worker died [default: rerun].
     #[arg(long, value_enum, env = "SD_WORKER_ON_CRASH")]
     pub on_crash: Option<OnCrash>,
-    /// Ended jobs to keep; the oldest leave with their pictures [default: 1000].
+    /// Ended jobs to keep; the oldest leave with their pictures, but favourites stay and do not count [default: 1000].
     #[arg(long, value_name = "N", env = "SD_WORKER_KEEP_JOBS")]
     pub keep_jobs: Option<usize>,
-    /// Days to keep an ended job [default: without end].
+    /// Days to keep an ended job that is no favourite [default: without end].
     #[arg(long, value_name = "DAYS", env = "SD_WORKER_KEEP_DAYS")]
     pub keep_days: Option<u32>,
-    /// Room for the pictures of ended jobs, such as 20GiB [default: without end].
+    /// Room for the pictures of ended jobs that are no favourites, such as 20GiB [default: without end].
     #[arg(long, value_name = "SIZE", env = "SD_WORKER_KEEP_BYTES")]
     pub keep_bytes: Option<ByteSize>,
     /// Seconds that a stopping worker gives the job that is being drawn; what is not finished then is drawn by the next

@@ -122,12 +122,16 @@ async fn everything_but_the_page_and_the_probes_asks_for_a_token() -> Result<()>
         (post.clone(), "/v1/jobs".into()),
         (get.clone(), job.clone()),
         (delete.clone(), job.clone()),
+        (Method::PATCH, job.clone()),
         (post.clone(), format!("{job}/cancel")),
         (get.clone(), format!("{job}/stream")),
         (get.clone(), format!("{job}/images/0")),
+        (get.clone(), format!("{job}/images/0/thumbnail")),
         (post.clone(), format!("{job}/share")),
         (delete, format!("{job}/share")),
         (post.clone(), "/v1/uploads".into()),
+        (get.clone(), format!("/v1/uploads/{}", "0f".repeat(32))),
+        (post.clone(), "/v1/models/builtin/tokens".into()),
         (get.clone(), "/v1/models".into()),
         (get.clone(), "/metrics".into()),
         (post, "/v1/tickets".into()),
@@ -174,13 +178,16 @@ async fn two_credentials_do_not_see_each_other() -> Result<()> {
     let missing = |response| expect_error(response, StatusCode::NOT_FOUND, ErrorCode::JobNotFound);
     for id in [view.id.as_str(), running.id.as_str()] {
         let job = format!("/v1/jobs/{id}");
-        for path in [job.clone(), format!("{job}/stream"), format!("{job}/images/0")] {
+        for path in
+            [job.clone(), format!("{job}/stream"), format!("{job}/images/0"), format!("{job}/images/0/thumbnail")]
+        {
             missing(bob.get(&path).await?).await.context(path)?;
         }
         for path in [format!("{job}/cancel"), format!("{job}/share")] {
             missing(bob.post(&path, "").await?).await.context(path)?;
         }
         missing(bob.delete(&job).await?).await?;
+        missing(bob.patch(&job, "{\"favorite\": true}").await?).await?;
         missing(bob.delete(&format!("{job}/share")).await?).await?;
         missing(bob.post("/v1/tickets", json!({"job": id}).to_string()).await?).await?;
     }
@@ -335,8 +342,11 @@ async fn a_share_link_shows_one_job_until_it_is_taken_back() -> Result<()> {
         assert_eq!(events.rest().await?.last().map(|event| event.name.as_str()), Some("succeeded"));
         let picture = nobody.get(&format!("{}{query}", view.images[0].url)).await?;
         assert_eq!(picture.status(), StatusCode::OK);
+        let thumbnail = view.images[0].thumbnail_url.as_deref().context("a picture has a thumbnail")?;
+        assert_eq!(nobody.get(&format!("{thumbnail}{query}")).await?.status(), StatusCode::OK);
         let job = format!("/v1/jobs/{}{query}", view.id);
         expect_unauthorized(nobody.delete(&job).await?).await?;
+        expect_unauthorized(nobody.patch(&job, "{\"favorite\": true}").await?).await?;
         for path in [format!("/v1/jobs/{}/cancel{query}", view.id), format!("/v1/jobs/{}/share{query}", view.id)] {
             expect_unauthorized(nobody.post(&path, "").await?).await?;
         }

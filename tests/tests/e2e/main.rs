@@ -7,6 +7,7 @@
 //! | [`uploads`] | pictures that clients bring, over both transports |
 //! | [`pictures`] | jobs that start from a picture, with and without a mask |
 //! | [`outputs`] | formats of files, and what they say about themselves |
+//! | [`library`] | favourites, search, thumbnails, other places in the queue, across a restart |
 //! | [`access`] | who is let in, and who sees what |
 //! | [`bad_input`] | every fault gets a code and a sentence, and the next good job works |
 //! | [`determinism`] | a seed is a picture, whatever the transport |
@@ -32,6 +33,7 @@ mod documents;
 mod framing;
 mod http;
 mod lanes;
+mod library;
 mod operations;
 mod outputs;
 mod peers;
