@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sd_worker::diffusion::embeddings::{Embedding, EmbeddingSet, TextEncoder, inject};
+use sd_worker::diffusion::families::PromptReader;
 use sd_worker::diffusion::prompt::{Chunk, Chunks, Piece, Prompt, PromptTokenizer, PromptWarning, apply_weights};
 use serde::Deserialize;
 
-use super::{golden_json, tiny_model};
+use super::{golden, golden_json, tiny_model};
 
 fn tokenizer(model: &str) -> PromptTokenizer {
     let (files, vocabulary) = match model {
@@ -108,6 +109,14 @@ fn are_read_as_the_web_ui_reads_them() {
             }
             let found = tokenizer.chunks(prompt, &known).unwrap();
             assert_eq!(found.chunks.len(), case.chunks.len(), "{prompt:?}");
+            let (passages, warnings) = tokenizer.passages(prompt, &known).unwrap();
+            assert_eq!(warnings, found.warnings, "{prompt:?}");
+            let counted: Vec<usize> = passages.iter().map(|passage| passage.tokens).collect();
+            assert_eq!(counted, case.chunks.iter().map(|chunk| chunk.ids.len()).collect::<Vec<_>>(), "{prompt:?}");
+            let bare = |text: &str| text.split_whitespace().collect::<String>();
+            let told: String = passages.iter().map(|passage| bare(&passage.text)).collect();
+            let texts = case.pieces.iter().flatten().map(|(text, _)| bare(text));
+            assert_eq!(told, texts.collect::<String>(), "{prompt:?}: nothing is told twice or left out");
             for (found, golden) in found.chunks.iter().zip(&case.chunks) {
                 let (ids, weights) = golden.framed(padding);
                 assert_eq!(found.ids, ids, "{prompt:?}");
@@ -122,6 +131,31 @@ fn are_read_as_the_web_ui_reads_them() {
             }
         }
     }
+}
+
+#[test]
+fn are_told_by_their_chunks_without_the_model() {
+    let check = |model: &str, prompt: &str, expect: &[(usize, &str)]| {
+        let embeddings = [("hills-style".to_owned(), golden("embeddings").join("hills-style.safetensors"))];
+        let reading = PromptReader::load(&tiny_model(model), &embeddings).unwrap().read(prompt).unwrap();
+        let passages: Vec<_> = reading.passages.iter().map(|passage| (passage.tokens, passage.text.as_str())).collect();
+        assert_eq!((reading.room, passages.as_slice()), (75, expect), "{model}: {prompt:?}");
+    };
+    check("sd1", "", &[(0, "")]);
+    check("sd1", "a (red:1.3) house", &[(3, "a red house")]);
+    check("sd1", "a red BREAK BREAK [house]", &[(2, "a red"), (0, ""), (1, "house")]);
+    check("sd1", "a hills-style house", &[(5, "a hills-style house")]);
+    check("sd1", &"red ".repeat(75), &[(75, "red ".repeat(75).trim_end())]);
+    check(
+        "sd1",
+        &format!("{}a blue house", "red ".repeat(74)),
+        &[(75, &format!("{}a", "red ".repeat(74))), (2, "blue house")],
+    );
+    let comma = format!("{}a sun, a red house", "red ".repeat(71));
+    check("sd1", &comma, &[(74, &format!("{}a sun,", "red ".repeat(71))), (3, "a red house")]);
+    // The second tokenizer reads each exclamation mark as one token, the first one all of them.
+    check("sdxl", "a red house", &[(3, "a red house")]);
+    check("sdxl", "a house!!!", &[(5, "a house!!!")]);
 }
 
 #[test]
