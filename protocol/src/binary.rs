@@ -4,8 +4,11 @@
 //!
 //! Upload chunks have the same first bytes, zeros behind the tag and the flags, and are read by [`crate::upload`].
 
+mod picture;
+
 use half::f16;
 
+pub use self::picture::{PictureFormat, PictureFrame, PictureHeader};
 use crate::PROTOCOL_VERSION;
 use crate::job::PreviewDtype;
 
@@ -21,9 +24,11 @@ pub(crate) const FLAG_LAST: u16 = 1;
 pub enum FrameKind {
     /// A predicted clean latent.
     PreviewLatent = 1,
+    /// A picture of one, made by the worker.
+    PreviewPicture = 2,
 }
 
-/// How the numbers of a payload are written.
+/// How the numbers of a latent are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Element {
@@ -52,11 +57,9 @@ impl From<PreviewDtype> for Element {
     }
 }
 
-/// The header of a binary frame.
+/// The header of a preview latent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameHeader {
-    /// What the payload is.
-    pub kind: FrameKind,
     /// The job, as `accepted` or `attached` named it on this connection.
     pub handle: u32,
     /// Denoising steps done.
@@ -95,20 +98,20 @@ pub enum DecodeError {
     /// The third byte.
     #[error("this frame is of protocol version {0}, not {PROTOCOL_VERSION}")]
     Version(u8),
-    /// The fourth byte.
-    #[error("no frame kind {0}")]
+    /// The fourth byte, of a kind that does not exist or is not read here.
+    #[error("frame kind {0} is none that is read here")]
     Kind(u8),
-    /// Byte 21.
-    #[error("no element type {0}")]
+    /// Byte 21, of an element that does not exist or that this kind does not have.
+    #[error("no element type {0} in a frame of this kind")]
     Element(u8),
-    /// Zero cells, or channels that are no multiple of four.
-    #[error("{width}×{height}×{channels} is no preview latent")]
+    /// Nothing wide or high, a latent whose channels are no multiple of four, or a picture that has not three.
+    #[error("a preview is not {width}×{height}×{channels}")]
     Shape {
-        /// Cells in a row.
+        /// Latent cells or px in a row.
         width: u16,
         /// Rows.
         height: u16,
-        /// Numbers per cell.
+        /// Numbers per cell or pixel.
         channels: u8,
     },
     /// A scale or offset that is no number.
@@ -124,31 +127,45 @@ pub enum DecodeError {
     },
 }
 
-impl FrameHeader {
-    /// The bytes of the header.
-    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+/// The fields of a header of any kind, as they lie in its bytes.
+#[derive(Clone, Copy, Debug)]
+struct RawHeader {
+    kind: u8,
+    handle: u32,
+    step: u16,
+    steps: u16,
+    batch_index: u16,
+    batch_size: u16,
+    width: u16,
+    height: u16,
+    channels: u8,
+    element: u8,
+    last: bool,
+    scale: f32,
+    offset: f32,
+}
+
+impl RawHeader {
+    fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..2].copy_from_slice(&MAGIC);
         bytes[2] = PROTOCOL_VERSION;
-        bytes[3] = self.kind as u8;
+        bytes[3] = self.kind;
         bytes[4..8].copy_from_slice(&self.handle.to_le_bytes());
         let shorts = [self.step, self.steps, self.batch_index, self.batch_size, self.width, self.height];
         for (slot, value) in bytes[8..20].chunks_exact_mut(2).zip(shorts) {
             slot.copy_from_slice(&value.to_le_bytes());
         }
         bytes[20] = self.channels;
-        bytes[21] = self.element as u8;
+        bytes[21] = self.element;
         bytes[22..24].copy_from_slice(&(if self.last { FLAG_LAST } else { 0 }).to_le_bytes());
         bytes[24..28].copy_from_slice(&self.scale.to_le_bytes());
         bytes[28..32].copy_from_slice(&self.offset.to_le_bytes());
         bytes
     }
 
-    /// Reads a header and checks that exactly its payload follows.
-    ///
-    /// # Errors
-    /// The first thing that makes `frame` no frame of this version.
-    pub fn decode(frame: &[u8]) -> Result<Self, DecodeError> {
+    /// The header in front of `frame`, of any kind.
+    fn read(frame: &[u8]) -> Result<Self, DecodeError> {
         let bytes: &[u8; HEADER_BYTES] = frame.first_chunk().ok_or(DecodeError::TooShort(frame.len()))?;
         if bytes[0..2] != MAGIC {
             return Err(DecodeError::Magic);
@@ -156,19 +173,10 @@ impl FrameHeader {
         if bytes[2] != PROTOCOL_VERSION {
             return Err(DecodeError::Version(bytes[2]));
         }
-        let kind = match bytes[3] {
-            1 => FrameKind::PreviewLatent,
-            other => return Err(DecodeError::Kind(other)),
-        };
-        let element = match bytes[21] {
-            1 => Element::F16,
-            2 => Element::U8,
-            other => return Err(DecodeError::Element(other)),
-        };
         let short = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-        let header = Self {
-            kind,
+        Ok(Self {
+            kind: bytes[3],
             handle: u32::from_le_bytes(word(4)),
             step: short(8),
             steps: short(10),
@@ -177,10 +185,68 @@ impl FrameHeader {
             width: short(16),
             height: short(18),
             channels: bytes[20],
-            element,
+            element: bytes[21],
             last: short(22) & FLAG_LAST != 0,
             scale: f32::from_le_bytes(word(24)),
             offset: f32::from_le_bytes(word(28)),
+        })
+    }
+
+    /// The same, where it is of that kind.
+    fn read_kind(frame: &[u8], kind: FrameKind) -> Result<Self, DecodeError> {
+        let header = Self::read(frame)?;
+        if header.kind == kind as u8 { Ok(header) } else { Err(DecodeError::Kind(header.kind)) }
+    }
+}
+
+impl FrameHeader {
+    /// The bytes of the header.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let &Self { handle, step, steps, batch_index, batch_size, width, height, channels, .. } = self;
+        RawHeader {
+            kind: FrameKind::PreviewLatent as u8,
+            handle,
+            step,
+            steps,
+            batch_index,
+            batch_size,
+            width,
+            height,
+            channels,
+            element: self.element as u8,
+            last: self.last,
+            scale: self.scale,
+            offset: self.offset,
+        }
+        .encode()
+    }
+
+    /// Reads the header of a latent and checks that exactly its payload follows.
+    ///
+    /// # Errors
+    /// The first thing that makes `frame` no preview latent of this version.
+    pub fn decode(frame: &[u8]) -> Result<Self, DecodeError> {
+        let raw = RawHeader::read_kind(frame, FrameKind::PreviewLatent)?;
+        let element = match raw.element {
+            1 => Element::F16,
+            2 => Element::U8,
+            other => return Err(DecodeError::Element(other)),
+        };
+        let RawHeader { handle, step, steps, batch_index, batch_size, width, height, channels, .. } = raw;
+        let RawHeader { last, scale, offset, .. } = raw;
+        let header = Self {
+            handle,
+            step,
+            steps,
+            batch_index,
+            batch_size,
+            width,
+            height,
+            channels,
+            element,
+            last,
+            scale,
+            offset,
         };
         header.check(frame.len() - HEADER_BYTES)?;
         Ok(header)
@@ -259,7 +325,6 @@ impl PreviewFrame {
             }
         }
         let header = FrameHeader {
-            kind: FrameKind::PreviewLatent,
             handle: 0,
             step: position.step,
             steps: position.steps,
@@ -309,6 +374,37 @@ impl PreviewFrame {
         match self.header.element {
             Element::F16 => self.payload.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             Element::U8 => self.payload.iter().map(|&q| f32::from(q) * scale + offset).collect(),
+        }
+    }
+}
+
+/// Any binary frame that a worker sends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BinaryFrame {
+    /// The predicted clean latent.
+    Latent(PreviewFrame),
+    /// A picture of it.
+    Picture(PictureFrame),
+}
+
+impl BinaryFrame {
+    /// Reads a frame of any kind.
+    ///
+    /// # Errors
+    /// The first thing that makes `frame` none of this version.
+    pub fn decode(frame: &[u8]) -> Result<Self, DecodeError> {
+        match RawHeader::read(frame)?.kind {
+            kind if kind == FrameKind::PreviewPicture as u8 => PictureFrame::decode(frame).map(Self::Picture),
+            // Whatever else it is, it is refused there.
+            _ => PreviewFrame::decode(frame).map(Self::Latent),
+        }
+    }
+
+    /// The frame for a connection that calls the job `handle`.
+    pub fn encode(&self, handle: u32) -> Vec<u8> {
+        match self {
+            Self::Latent(frame) => frame.encode(handle),
+            Self::Picture(frame) => frame.encode(handle),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{ErrorBody, ErrorCode};
 use crate::event::EventFrame;
 use crate::job::{JobId, JobRequest, JobView, PreviewOptions};
 use crate::limits::Limits;
+use crate::reading::{self, ReadError, Reader, tagged};
 use crate::upload::UploadView;
 
 /// Client → server. `J` is the job of a `submit`: [`JobRequest`] where frames are written, a JSON [`Value`]
@@ -58,6 +59,13 @@ pub enum ClientFrame<J = JobRequest> {
         #[serde(default)]
         preview: PreviewOptions,
     },
+    /// Changes what previews this connection gets of a job that it follows; the newest one comes at once.
+    Preview {
+        /// Name of the job.
+        job: JobId,
+        /// What previews it wants from now on.
+        preview: PreviewOptions,
+    },
     /// Stops following a job.
     Detach {
         /// Name of the job.
@@ -80,7 +88,7 @@ impl ClientFrame<Value> {
     /// `malformed_json` for what is no JSON, `unknown_frame` for an unknown `type`, `invalid_request` for a
     /// known type with wrong fields.
     pub fn from_json(text: &str) -> Result<Self, ErrorBody> {
-        const TYPES: [&str; 6] = ["hello", "submit", "cancel", "attach", "detach", "upload"];
+        const TYPES: [&str; 7] = ["hello", "submit", "cancel", "attach", "preview", "detach", "upload"];
         let value: Value = serde_json::from_str(text).map_err(|fault| {
             ErrorBody::new(ErrorCode::MalformedJson, format!("a text frame is one JSON object: {fault}"))
         })?;
@@ -99,76 +107,77 @@ impl ClientFrame<Value> {
     }
 }
 
-/// Server → client, about the connection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum SessionFrame {
-    /// Answer to `hello`.
-    Welcome {
-        /// Version of the protocol: 1.
-        protocol: u8,
-        /// Name and version of the worker.
-        server: String,
-        /// What will be accepted.
-        limits: Limits,
-        /// What may be asked for by name.
-        catalogue: Catalogue,
-        /// Abilities that both sides may use.
-        features: Vec<String>,
-        /// What this client's credential may use, where it has bounds of its own.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        quota: Option<Quota>,
-    },
-    /// Answer to a `submit` that became a job; its events follow.
-    Accepted {
-        /// The client's tag.
-        tag: u32,
-        /// Stands for the job in binary frames of this connection.
-        handle: u32,
-        /// The job.
-        job: Box<JobView>,
-        /// How its preview latents become pictures.
-        preview: PreviewBasis,
-    },
-    /// Answer to a `submit` that did not become a job.
-    Rejected {
-        /// The client's tag.
-        tag: u32,
-        /// Why, and what would be right.
-        error: ErrorBody,
-    },
-    /// Answer to `attach`; the job's events follow.
-    Attached {
-        /// Stands for the job in binary frames of this connection.
-        handle: u32,
-        /// The job.
-        job: Box<JobView>,
-        /// How its preview latents become pictures.
-        preview: PreviewBasis,
-    },
-    /// Answer to the last chunk of an upload.
-    Uploaded {
-        /// The client's tag.
-        tag: u32,
-        /// What was stored; its id is what `image` and `mask` of a job name.
-        upload: UploadView,
-    },
-    /// Answer to an upload that failed, as soon as it did; chunks of it that are still on their way are passed over.
-    UploadRejected {
-        /// The client's tag.
-        tag: u32,
-        /// Why, and what would be right.
-        error: ErrorBody,
-    },
-    /// A frame that could not be honoured; the connection lives on.
-    Error {
-        /// Why, and what would be right.
-        error: ErrorBody,
-        /// The job that it was about, where it was about one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        job: Option<JobId>,
-    },
+tagged! {
+    /// Server → client, about the connection.
+    #[derive(Clone, Debug, PartialEq)]
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+    pub enum SessionFrame, read as TaggedSessionFrame = "SessionFrame" {
+        /// Answer to `hello`.
+        Welcome {
+            /// Version of the protocol: 1.
+            protocol: u8,
+            /// Name and version of the worker.
+            server: String,
+            /// What will be accepted.
+            limits: Limits,
+            /// What may be asked for by name.
+            catalogue: Catalogue,
+            /// Abilities that both sides may use.
+            features: Vec<String>,
+            /// What this client's credential may use, where it has bounds of its own.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            quota: Option<Quota>,
+        },
+        /// Answer to a `submit` that became a job; its events follow.
+        Accepted {
+            /// The client's tag.
+            tag: u32,
+            /// Stands for the job in binary frames of this connection.
+            handle: u32,
+            /// The job.
+            job: Box<JobView>,
+            /// How its preview latents become pictures.
+            preview: PreviewBasis,
+        },
+        /// Answer to a `submit` that did not become a job.
+        Rejected {
+            /// The client's tag.
+            tag: u32,
+            /// Why, and what would be right.
+            error: ErrorBody,
+        },
+        /// Answer to `attach`; the job's events follow.
+        Attached {
+            /// Stands for the job in binary frames of this connection.
+            handle: u32,
+            /// The job.
+            job: Box<JobView>,
+            /// How its preview latents become pictures.
+            preview: PreviewBasis,
+        },
+        /// Answer to the last chunk of an upload.
+        Uploaded {
+            /// The client's tag.
+            tag: u32,
+            /// What was stored; its id is what `image` and `mask` of a job name.
+            upload: UploadView,
+        },
+        /// Answer to an upload that failed, as soon as it did; chunks of it that are still on their way are passed over.
+        UploadRejected {
+            /// The client's tag.
+            tag: u32,
+            /// Why, and what would be right.
+            error: ErrorBody,
+        },
+        /// A frame that could not be honoured; the connection lives on.
+        Error {
+            /// Why, and what would be right.
+            error: ErrorBody,
+            /// The job that it was about, where it was about one.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            job: Option<JobId>,
+        },
+    }
 }
 
 /// Server → client.
@@ -194,19 +203,18 @@ impl ServerFrame {
     /// `malformed_json` for what is no JSON object with a `type`, `invalid_request` for a known type with
     /// wrong fields.
     pub fn from_json(text: &str) -> Result<Option<Self>, ErrorBody> {
-        let malformed = |fault: &dyn std::fmt::Display| ErrorBody::new(ErrorCode::MalformedJson, fault.to_string());
-        let value: Value = serde_json::from_str(text).map_err(|fault| malformed(&fault))?;
-        let kind = value.get("type").and_then(Value::as_str).ok_or_else(|| malformed(&"a frame has a \"type\""))?;
-        let invalid = |fault: serde_json::Error| ErrorBody::new(ErrorCode::InvalidRequest, fault.to_string());
-        match kind {
+        let error = |code| move |fault: ReadError| ErrorBody::new(code, fault.to_string());
+        let tree = reading::tree(text).map_err(error(ErrorCode::MalformedJson))?;
+        let kind = tree.get("type").and_then(Value::as_str);
+        let kind = kind.ok_or_else(|| ErrorBody::new(ErrorCode::MalformedJson, "a frame has a \"type\""))?;
+        let frame = match kind {
             "welcome" | "accepted" | "rejected" | "attached" | "uploaded" | "upload_rejected" | "error" => {
-                serde_json::from_value(value).map(|frame| Some(Self::Session(frame))).map_err(invalid)
+                TaggedSessionFrame::deserialize(Reader(&tree)).map(Self::Session)
             }
             "queued" | "model_loading" | "started" | "progress" | "image" | "succeeded" | "failed" | "canceled"
-            | "superseded" | "reset" => {
-                serde_json::from_value(value).map(|frame| Some(Self::Event(frame))).map_err(invalid)
-            }
-            _ => Ok(None),
-        }
+            | "superseded" | "reset" => EventFrame::of_tree(&tree).map(Self::Event),
+            _ => return Ok(None),
+        };
+        frame.map(Some).map_err(error(ErrorCode::InvalidRequest))
     }
 }

@@ -9,12 +9,13 @@
 //! | [`job`] | `JobRequest` (what a client asks for), `JobChange`, `JobView` (what the worker says about a job) |
 //! | [`event`] | `Event`, the numbered log of a job, with its ephemeral `progress` |
 //! | [`frame`] | `ClientFrame`, `ServerFrame`: the text frames of the WebSocket |
-//! | [`binary`] | the 32-byte header of binary frames and the latent preview behind it |
+//! | [`binary`] | the 32-byte header of binary frames, and the latent or picture behind it |
 //! | [`upload`] | pictures that clients bring: the chunks that carry one, and what the worker says of it |
 //! | [`catalogue`] | models, schedulers, sigma spacings and preview bases, as data |
 //! | [`tokens`] | how a model's tokenizer reads a prompt |
 //! | [`error`] | `ErrorBody`: a code, a sentence, details |
 //! | `fields` | objects read field by field, for all faults at once |
+//! | [`reading`] | values from JSON in little code, for the browser |
 //! | `schema` | the feature of that name: JSON Schema of every type, AsyncAPI, TypeScript |
 //! | [`limits`] | every bound, as a constant and as the `limits` object of `welcome` |
 //!
@@ -33,13 +34,16 @@ mod fields;
 pub mod frame;
 pub mod job;
 pub mod limits;
+pub mod reading;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod tokens;
 pub mod upload;
 
 pub use access::{Quota, Secret, ShareView, TicketRequest, TicketView};
-pub use binary::{Element, FrameHeader, FrameKind, PreviewFrame};
+pub use binary::{
+    BinaryFrame, Element, FrameHeader, FrameKind, PictureFormat, PictureFrame, PictureHeader, PreviewFrame,
+};
 pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, ModelsView, NamedEntry, PreviewBasis, SchedulerEntry};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};
 pub use event::{Event, EventFrame};
@@ -50,6 +54,7 @@ pub use job::{
     RefinerRequest, ResizeMode, Rng, Supersede, Timings,
 };
 pub use limits::Limits;
+pub use reading::{ReadError, read};
 pub use tokens::{TokenChunk, TokensRequest, TokensView};
 pub use upload::{UploadChunk, UploadView};
 

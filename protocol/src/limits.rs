@@ -26,6 +26,8 @@ pub const QUEUE_JOBS_MAX: usize = 64;
 pub const JOBS_PER_SOCKET_MAX: usize = 64;
 /// Replies that may wait for one socket before its reading pauses.
 pub const SOCKET_REPLIES_MAX: usize = 64;
+/// Previews that may wait to be made into pictures, each of another job or mode; of one job and mode the newest waits.
+pub const PREVIEW_ASKS_MAX: usize = 64;
 /// Images that may be rendered by the engine but not yet encoded and stored.
 pub const FINISHING_JOBS_MAX: usize = 4;
 /// Ended jobs that a worker keeps unless told otherwise; older ones leave with their images.

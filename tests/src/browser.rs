@@ -21,6 +21,10 @@ use crate::{DEADLINE, within};
 /// Time between two looks at the page.
 const LOOK_INTERVAL: Duration = Duration::from_millis(15);
 
+/// Control and A, and then no key any more, as WebDriver writes them.
+const SELECT_ALL: &str = "\u{e009}a\u{e000}";
+const BACKSPACE: &str = "\u{e003}";
+
 /// What this browser draws previews with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Graphics {
@@ -155,9 +159,9 @@ impl Browser {
     /// # Errors
     /// When there is no such field.
     pub async fn fill(&self, css: &str, text: &str) -> anyhow::Result<()> {
-        let field = self.element(css).await?;
-        field.clear().await?;
-        Ok(field.send_keys(text).await?)
+        // With keys, as a person does: WebDriver's own way leaves the field when it is empty, and a field that is left
+        // empty takes its default.
+        Ok(self.element(css).await?.send_keys(&format!("{SELECT_ALL}{BACKSPACE}{text}")).await?)
     }
 
     /// Chooses a value of a menu.
@@ -229,13 +233,26 @@ impl Browser {
         Ok(())
     }
 
-    /// Makes the page believe that the user prefers `scheme`, `light` or `dark`.
+    /// Makes the page believe that the user prefers `scheme`, `light` or `dark`, and no motion, so that what is looked at
+    /// is at rest.
     ///
     /// # Errors
     /// When the browser refuses.
     pub async fn prefer(&self, scheme: &str) -> anyhow::Result<()> {
-        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        let features = json!({"features": [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]});
         self.client.issue_cmd(DevTools { method: "Emulation.setEmulatedMedia", parameters: features }).await?;
+        Ok(())
+    }
+
+    /// Ends the browser's GPU process: every device of every page is lost.
+    ///
+    /// # Errors
+    /// When the browser refuses.
+    pub async fn crash_gpu(&self) -> anyhow::Result<()> {
+        self.client.issue_cmd(DevTools { method: "Browser.crashGpuProcess", parameters: json!({}) }).await?;
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use sd_protocol::{
-    ClientFrame, ErrorBody, EventFrame, JobId, JobView, PreviewFrame, PreviewOptions, SUBPROTOCOL, ServerFrame,
-    SessionFrame, UploadChunk, UploadView,
+    BinaryFrame, ClientFrame, ErrorBody, EventFrame, JobId, JobView, PictureFrame, PreviewFrame, PreviewOptions,
+    SUBPROTOCOL, ServerFrame, SessionFrame, UploadChunk, UploadView,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -26,8 +26,10 @@ pub enum Incoming {
     Session(SessionFrame),
     /// About a job.
     Event(EventFrame),
-    /// A preview.
+    /// A preview latent.
     Preview(PreviewFrame),
+    /// A preview picture.
+    Picture(PictureFrame),
     /// The worker closed with this code.
     Closed(Option<u16>),
 }
@@ -273,7 +275,12 @@ impl Socket {
                 None | Some(Err(Error::ConnectionClosed)) => return Ok(Incoming::Closed(None)),
                 Some(Err(error)) => return Err(error.into()),
                 Some(Ok(Message::Close(frame))) => return Ok(Incoming::Closed(frame.map(|frame| frame.code.into()))),
-                Some(Ok(Message::Binary(bytes))) => return Ok(Incoming::Preview(PreviewFrame::decode(&bytes)?)),
+                Some(Ok(Message::Binary(bytes))) => {
+                    return Ok(match BinaryFrame::decode(&bytes)? {
+                        BinaryFrame::Latent(frame) => Incoming::Preview(frame),
+                        BinaryFrame::Picture(frame) => Incoming::Picture(frame),
+                    });
+                }
                 Some(Ok(Message::Text(text))) => match ServerFrame::from_json(&text)? {
                     Some(ServerFrame::Session(frame)) => return Ok(Incoming::Session(frame)),
                     Some(ServerFrame::Event(frame)) => return Ok(Incoming::Event(frame)),

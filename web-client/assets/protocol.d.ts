@@ -52,6 +52,14 @@ export type ClientFrame =
     /** What previews this connection wants. */
     preview?: PreviewOptions;
   }
+  /** Changes what previews this connection gets of a job that it follows; the newest one comes at once. */
+  | {
+    type: "preview";
+    /** Name of the job. */
+    job: JobId;
+    /** What previews it wants from now on. */
+    preview: PreviewOptions;
+  }
   /** Stops following a job. */
   | {
     type: "detach";
@@ -571,7 +579,7 @@ export interface PreviewBasis {
   bias: [number, number, number];
 }
 
-/** How the numbers of a preview latent are written. */
+/** How the numbers of a preview latent are written; pictures have their own formats. */
 export type PreviewDtype =
   /** IEEE half precision, as computed. */
   | "f16"
@@ -582,6 +590,10 @@ export type PreviewDtype =
 export type PreviewMode =
   /** The predicted clean latent, decoded by the client. */
   | "latent"
+  /** A PNG of it at its own size, one pixel for each cell, made by the worker with the linear map of the model (`preview` in the catalogue). Costs the worker next to nothing. */
+  | "rgb"
+  /** A JPEG at full size, made by the worker with the model's `preview_decoder` on a CPU; as `rgb` shows it, where the model has none. A worker that is too slow for every step leaves steps out. */
+  | "jpeg"
   /** No previews. */
   | "none";
 
@@ -589,7 +601,7 @@ export type PreviewMode =
 export interface PreviewOptions {
   /** How it is written. */
   dtype?: PreviewDtype;
-  /** A preview after every so many steps; the last step always has one. */
+  /** A preview after every so many steps; the last step always has one, as a picture if it is ready before the images are. */
   every?: number;
   /** What is sent. */
   mode?: PreviewMode;

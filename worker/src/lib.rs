@@ -15,8 +15,8 @@
 //! | [`intake`] | a request → a valid job, every check once |
 //! | [`outlet`] | what happened → protocol frames |
 //! | [`jobs`] | registry, numbered log, store |
-//! | [`engine`] | queue, engine thread, finisher thread |
-//! | [`outputs`] | finished pictures → files with their parameters inside |
+//! | [`engine`] | queue, engine thread, finisher thread, thread of preview pictures |
+//! | [`outputs`] | finished pictures → files with their parameters inside; previews → files |
 //! | [`models`] | catalogue and sources of models |
 //! | [`metrics`] | what an operator watches |
 //! | [`device`] | where tensors live, and in which type |
@@ -24,7 +24,7 @@
 //! | [`builtin`] | the model inside the binary |
 //!
 //! # Invariants
-//! * The engine thread owns every model and tensor; tokio does I/O only.
+//! * The engine thread owns every model and tensor, those of preview decoders excepted; tokio does I/O only.
 //! * `jobs` and `engine` meet in a bounded queue, a log and a cancel token, and nowhere else.
 //! * `diffusion` names no tokio, axum or protocol.
 //! * There are no globals: everything hangs on the call of [`run`].

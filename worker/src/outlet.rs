@@ -1,10 +1,12 @@
 //! From what the worker knows to what clients read: the only builder of server frames.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
-    Catalogue, EventFrame, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PreviewBasis, PreviewDtype,
-    PreviewFrame, Quota, SchedulerEntry, ServerFrame, SessionFrame,
+    Catalogue, EventFrame, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PictureFormat, PictureFrame,
+    PreviewBasis, PreviewDtype, PreviewFrame, Quota, SchedulerEntry, ServerFrame, SessionFrame,
 };
 
 use crate::diffusion::schedulers::{self, SCHEDULERS, SigmaSpacing};
@@ -44,18 +46,36 @@ pub fn preview_basis(model: &CatalogueModel) -> PreviewBasis {
     PreviewBasis { rows: model.info.preview_rows.clone(), bias: model.info.preview_bias }
 }
 
-/// One preview per image of the batch.
+/// One preview latent per image of the batch.
 pub fn previews(snapshot: &LatentSnapshot, dtype: PreviewDtype) -> impl Iterator<Item = PreviewFrame> {
-    let per_image = snapshot.latents.len() / snapshot.batch_size as usize;
-    (0..).zip(snapshot.latents.chunks_exact(per_image)).map(move |(batch_index, latent)| {
-        let position = PreviewPosition {
-            step: snapshot.step as u16,
-            steps: snapshot.steps as u16,
-            batch_index,
-            batch_size: snapshot.batch_size as u16,
-        };
-        PreviewFrame::pack(position, snapshot.width as u16, snapshot.height as u16, latent, dtype)
+    (0..).zip(snapshot.images()).map(move |(index, latent)| {
+        let (width, height) = (snapshot.width as u16, snapshot.height as u16);
+        PreviewFrame::pack(position(snapshot, index), width, height, latent, dtype)
     })
+}
+
+/// The preview picture of one image of the batch, from its file.
+pub fn picture(
+    snapshot: &LatentSnapshot,
+    index: u16,
+    (width, height): (u32, u32),
+    format: PictureFormat,
+    file: Vec<u8>,
+) -> PictureFrame {
+    PictureFrame::new(position(snapshot, index), width as u16, height as u16, format, file)
+}
+
+/// A preview picture as a data URL, whose media type says as parameters what else the frame says. It can be the `src`
+/// of an `<img>` as it is.
+pub fn data_url(frame: &PictureFrame) -> String {
+    let (kind, file) = (frame.header().format.media_type(), BASE64_STANDARD.encode(frame.file()));
+    let PreviewPosition { step, steps, batch_index, batch_size } = frame.header().position;
+    format!("data:{kind};step={step};steps={steps};batch_index={batch_index};batch_size={batch_size};base64,{file}")
+}
+
+fn position(snapshot: &LatentSnapshot, batch_index: u16) -> PreviewPosition {
+    let (step, steps, batch_size) = (snapshot.step as u16, snapshot.steps as u16, snapshot.batch_size as u16);
+    PreviewPosition { step, steps, batch_index, batch_size }
 }
 
 fn scheduler_entry(entry: &schedulers::SchedulerEntry) -> SchedulerEntry {

@@ -12,11 +12,17 @@ use crate::limits::{INPAINT_PADDING_PX_MAX, LORA_WEIGHT_MAX, OUTPUT_QUALITY_MAX,
 pub enum PreviewMode {
     /// The predicted clean latent, decoded by the client.
     Latent,
+    /// A PNG of it at its own size, one pixel for each cell, made by the worker with the linear map of the model
+    /// (`preview` in the catalogue). Costs the worker next to nothing.
+    Rgb,
+    /// A JPEG at full size, made by the worker with the model's `preview_decoder` on a CPU; as `rgb` shows it, where
+    /// the model has none. A worker that is too slow for every step leaves steps out.
+    Jpeg,
     /// No previews.
     None,
 }
 
-/// How the numbers of a preview latent are written.
+/// How the numbers of a preview latent are written; pictures have their own formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -34,7 +40,8 @@ pub enum PreviewDtype {
 pub struct PreviewOptions {
     /// What is sent.
     pub mode: PreviewMode,
-    /// A preview after every so many steps; the last step always has one.
+    /// A preview after every so many steps; the last step always has one, as a picture if it is ready before the images
+    /// are.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub every: u32,
     /// How it is written.

@@ -30,17 +30,20 @@ pub fn asyncapi(version: &str) -> Value {
     let (client, session, events) = (frames(&client), frames(&session), frames(&events));
     let layout = include_str!("../binary.md");
     let chunk = Message::binary("upload_chunk", "A part of a picture on its way to the worker.", layout);
-    let preview = Message::binary("preview", "A preview latent of a running job.", layout);
+    let previews = [
+        Message::binary("preview_latent", "A preview of a running job, as a latent.", layout),
+        Message::binary("preview_picture", "A preview of a running job, as a picture.", layout),
+    ];
 
     let sent_by_clients = || client.iter().chain([&chunk]);
-    let sent_by_worker = || session.iter().chain(&events).chain([&preview]);
+    let sent_by_worker = || session.iter().chain(&events).chain(&previews);
     let all = || sent_by_clients().chain(sent_by_worker());
     let reference = |message: &Message| json!({"$ref": format!("#/components/messages/{}", message.name)});
     let mut operations: Map<String, Value> =
         sent_by_clients().map(|message| (message.name.clone(), receive(message))).collect();
     operations.insert("answer".into(), send("Answers to what a client sent.", session.iter()));
     operations.insert("tell".into(), send("What happens to the jobs that a socket follows.", events.iter()));
-    operations.insert("show".into(), send("Previews of those jobs.", [&preview].into_iter()));
+    operations.insert("show".into(), send("Previews of those jobs.", previews.iter()));
     json!({
         "asyncapi": "3.0.0",
         "info": {

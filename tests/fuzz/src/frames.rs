@@ -1,7 +1,7 @@
 //! What a socket brings.
 
 use sd_protocol::binary::HEADER_BYTES;
-use sd_protocol::{ClientFrame, FrameHeader, PreviewFrame, ServerFrame, UploadChunk};
+use sd_protocol::{BinaryFrame, ClientFrame, FrameHeader, PictureFrame, PreviewFrame, ServerFrame, UploadChunk};
 
 /// A binary frame in either direction: what is read can be written, and is read the same again.
 pub fn binary_frames(data: &[u8]) {
@@ -14,6 +14,11 @@ pub fn binary_frames(data: &[u8]) {
             assert_eq!(PreviewFrame::decode(&frame.encode(frame.header().handle)).as_ref(), Ok(&frame));
         }
         Err(fault) => assert_eq!(header, Err(fault)),
+    }
+    if let Ok(frame) = PictureFrame::decode(data) {
+        assert_eq!(frame.file(), &data[HEADER_BYTES..]);
+        assert_eq!(PictureFrame::decode(&frame.encode(frame.header().handle)).as_ref(), Ok(&frame));
+        assert_eq!(BinaryFrame::decode(data), Ok(BinaryFrame::Picture(frame)));
     }
     match UploadChunk::decode(data) {
         Ok(chunk) => assert_eq!(UploadChunk::decode(&chunk.encode()), Ok(chunk)),

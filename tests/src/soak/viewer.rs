@@ -175,7 +175,7 @@ impl Connection {
         let frame = match self {
             Self::Socket(socket) => match socket.next().await {
                 Ok(Incoming::Event(frame)) => frame,
-                Ok(Incoming::Preview(_)) => return Ok(News::Preview),
+                Ok(Incoming::Preview(_) | Incoming::Picture(_)) => return Ok(News::Preview),
                 Ok(Incoming::Session(_)) => return Ok(News::Other),
                 Ok(Incoming::Closed(_)) | Err(_) => return Ok(News::Over),
             },

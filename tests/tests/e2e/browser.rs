@@ -1,5 +1,9 @@
 //! A person at the page, in a real browser: once with WebGPU and once without.
 
+mod accessible;
+mod form;
+mod library;
+mod live;
 mod oracle;
 mod page;
 mod screenshots;
@@ -89,6 +93,27 @@ async fn finds_the_job_after_a_reload(page: &Page<'_>) -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_lost_gpu_is_replaced_without_a_reload() -> Result<()> {
+    let worker = Worker::start().await?;
+    let browser = Browser::start(Graphics::WebGpu).await?;
+    let page = Page::open(&browser, &worker.url()).await?;
+    page.until_backend("webgpu").await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 150, seed: 9 }).await?;
+    page.until_previews(2).await?;
+    let changes = "window.backends = ['webgpu']; new MutationObserver(() => { \
+                     const { backend } = document.querySelector('canvas#preview')?.dataset ?? {}; \
+                     if (backend && backend !== window.backends.at(-1)) window.backends.push(backend); \
+                   }).observe(document.body, { subtree: true, childList: true, attributeFilter: ['data-backend'] });";
+    browser.evaluate(changes, Vec::new()).await?;
+    browser.crash_gpu().await?;
+    let back = "return window.backends.join() === 'webgpu,canvas2d,webgpu' || null";
+    browser.until("the 2D canvas to step in, and a new GPU after it", back).await?;
+    page.until_previews(1).await?;
+    page.click("#cancel").await?;
+    page.until_state("canceled").await
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_shown_repaired_and_resumed() -> Result<()> {
     let worker = Worker::start().await?;
     let wire = Proxy::start(&worker).await?;
@@ -112,13 +137,17 @@ async fn a_faulty_job_is_explained() -> Result<()> {
     let worker = Worker::start().await?;
     let browser = Browser::start(Graphics::Canvas2d).await?;
     let page = Page::open(&browser, &worker.url()).await?;
-    page.fill("#width", "513").await?;
+    page.fill("#width", "2048").await?;
+    page.fill("#height", "2048").await?;
+    page.fill("#batch-size", "8").await?;
     page.fill("#prompt", "mountains at noon").await?;
     page.click("#submit").await?;
     let shown = browser.until("an explanation", "return document.querySelector('#errors')?.innerText?.trim() || null");
     let shown = shown.await?;
-    assert!(shown.as_str().is_some_and(|text| text.contains("Width") && text.contains("513")), "{shown}");
-    page.fill("#width", "256").await?;
+    assert!(shown.as_str().is_some_and(|text| text.contains("Width") && text.contains("limit")), "{shown}");
+    for (css, text) in [("#width", "256"), ("#height", "256"), ("#batch-size", "1")] {
+        page.fill(css, text).await?;
+    }
     page.submit(&Job { prompt: "mountains at noon", steps: 4, seed: 9 }).await?;
     page.until_state("succeeded").await
 }

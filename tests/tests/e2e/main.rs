@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`http`] | the life of a job over plain HTTP |
 //! | [`socket`] | many jobs on one socket, previews, attach |
+//! | [`previews`] | previews that the worker makes into pictures |
 //! | [`uploads`] | pictures that clients bring, over both transports |
 //! | [`pictures`] | jobs that start from a picture, with and without a mask |
 //! | [`outputs`] | formats of files, and what they say about themselves |
@@ -38,6 +39,7 @@ mod operations;
 mod outputs;
 mod peers;
 mod pictures;
+mod previews;
 mod shutdown;
 mod soak;
 mod socket;

@@ -34,8 +34,8 @@ fn python() -> Result<PathBuf> {
     made("SD_PEERS_PYTHON", "python/peers/bin/python")
 }
 
-/// The folder with the clients from npm.
-fn node() -> Result<PathBuf> {
+/// The folder with the packages from npm.
+pub(crate) fn node() -> Result<PathBuf> {
     made("SD_PEERS_NODE", "node/peers")
 }
 

@@ -51,7 +51,6 @@ enum Pace {
 struct Screen {
     app: App,
     surface: StoredValue<Option<Surface>, LocalStorage>,
-    backend: RwSignal<Option<Backend>>,
     /// A canvas keeps the kind of its first context, so every change of kind has an element of its own.
     element: RwSignal<u32>,
     /// For the next element.
@@ -65,7 +64,6 @@ impl Screen {
         Self {
             app,
             surface: StoredValue::new_local(None),
-            backend: RwSignal::new(None),
             element: RwSignal::new(0),
             device: StoredValue::new_local(None),
             losses: StoredValue::new(Losses::default()),
@@ -121,7 +119,7 @@ impl Screen {
             Ok(opened) => {
                 let backend = opened.backend();
                 self.surface.set_value(Some(opened));
-                self.backend.set(Some(backend));
+                self.app.backend.set(Some(backend));
                 self.app.driver.preview().notify();
             }
             Err(fault) => {
@@ -183,7 +181,7 @@ pub(super) fn Live() -> impl IntoView {
     // Only a GPU has use for a decoder; one that is new needs it again.
     let decoder = Memo::new(move |_| {
         let url = app.session.with(|session| session.shown_decoder().map(str::to_owned));
-        (screen.backend.get() == Some(Backend::WebGpu)).then_some((screen.element.get(), url))
+        (app.backend.get() == Some(Backend::WebGpu)).then_some((screen.element.get(), url))
     });
     Effect::new(move |_| decoder.get().into_iter().for_each(|(_, url)| screen.decode(url)));
 
@@ -222,7 +220,7 @@ pub(super) fn Live() -> impl IntoView {
                 role="img"
                 aria-label=strings::PREVIEW
                 node_ref=canvas
-                data-backend=move || screen.backend.get().map(Backend::name)
+                data-backend=move || app.backend.get().map(Backend::name)
                 data-drawn=move || shown.with(|shown| shown.drawn.map(Choice::name))
                 data-frames=move || shown.with(|shown| shown.frames)
                 data-step=move || shown.with(|shown| shown.step)
@@ -267,7 +265,7 @@ fn draw(screen: Screen, before: Shown) -> Shown {
                 shown.newest = Some(preview.frame.clone());
                 shown.step = preview.step;
                 shown.drawn = Some(drawn);
-                if screen.backend.get_untracked() == Some(Backend::WebGpu) {
+                if screen.app.backend.get_untracked() == Some(Backend::WebGpu) {
                     screen.losses.update_value(Losses::drew);
                 }
             }

@@ -2,13 +2,19 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`page`] | the frame around everything: header, connection, keys |
-//! | [`form`] | prompt, examples, draw and cancel, faults |
+//! | [`page`] | the frame around everything: header and connection |
+//! | [`form`] | prompts and their tokens, draw, cancel and undo, faults |
 //! | [`settings`] | everything below the prompt that shapes a picture |
+//! | [`adapters`] | what changes a model: LoRAs, embeddings, the refiner |
 //! | [`field`] | one labelled input of the form |
+//! | [`parts`] | parts of views that are compiled once |
+//! | [`keys`] | the keys of the page, and the list of them |
 //! | [`stage`] | the picture that is shown, its progress and what can be done with it |
 //! | [`canvas`] | its live preview, which survives a lost GPU |
-//! | [`gallery`] | all pictures of this client, running ones included |
+//! | [`batch`] | every picture of a batch |
+//! | [`live`] | drawing while things change |
+//! | [`queue`] | what is drawn and what waits, of this page and of others |
+//! | [`gallery`] | the pictures in the worker's store |
 //! | [`status`] | one sentence on how things stand |
 //! | [`unlock`] | the question for a token, where the worker asks for one |
 //! | [`strings`] | every English word |
@@ -19,12 +25,18 @@
 
 #![expect(unreachable_pub, reason = "#[component] writes its own `pub` on what it generates")]
 
+mod adapters;
+mod batch;
 mod canvas;
 mod field;
 mod form;
 mod gallery;
 mod icons;
+mod keys;
+mod live;
 mod page;
+mod parts;
+mod queue;
 mod settings;
 mod stage;
 mod status;
@@ -32,12 +44,16 @@ mod strings;
 mod unlock;
 
 use leptos::prelude::*;
-use sd_protocol::{ErrorDetail, ModelEntry};
+use sd_protocol::{Catalogue, JobId, JobRequest, Limits, ModelEntry, NamedEntry};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::session::{Draft, Field, Job, Link, Misread, Selection, Session};
+use crate::session::{Draft, Field, History, Job, Link, Misread, Selection, Session};
+use crate::web::canvas::Backend;
 use crate::web::driver::Driver;
 use crate::web::{errors, page as browser, pictures, storage};
+
+/// Time between the end of writing in a field and a word on what is wrong there, in milliseconds.
+const REVIEW_DELAY_MS: u32 = 300;
 
 /// Puts the page into the document and connects to the worker that served it.
 #[wasm_bindgen]
@@ -55,10 +71,15 @@ struct App {
     driver: Driver,
     session: RwSignal<Session>,
     draft: RwSignal<Draft>,
+    history: RwSignal<History>,
+    /// Whether the prompt that was written in last is the negative one.
+    is_negative: RwSignal<bool>,
+    catalogue: Memo<Option<Catalogue>>,
     misread: RwSignal<Vec<Misread>>,
     shown: Memo<Option<Selection>>,
     job: Memo<Option<Job>>,
     model: Memo<Option<ModelEntry>>,
+    backend: RwSignal<Option<Backend>>,
 }
 
 impl App {
@@ -79,12 +100,16 @@ impl App {
             driver,
             session,
             draft,
+            history: RwSignal::default(),
+            is_negative: RwSignal::new(false),
+            catalogue,
             misread: RwSignal::new(Vec::new()),
             shown: Memo::new(move |_| session.with(Session::shown)),
             job: Memo::new(move |_| session.with(|session| session.shown_job().cloned())),
             model: Memo::new(move |_| {
                 catalogue.with(|catalogue| draft.with(|draft| draft.model(catalogue.as_ref()?).cloned()))
             }),
+            backend: RwSignal::new(None),
         }
     }
 
@@ -93,14 +118,24 @@ impl App {
         expect_context()
     }
 
+    /// Draws what the form describes.
     fn submit(self) {
+        self.submit_as(|request| request, |_| ());
+    }
+
+    /// Draws what the form describes and `adjust` makes of it; `then` hears the name of the job.
+    fn submit_as(self, adjust: impl FnOnce(JobRequest) -> JobRequest, then: impl FnOnce(JobId)) {
         if !self.can_submit() {
             return;
         }
-        match self.draft.with_untracked(Draft::request) {
+        let limits = self.limits();
+        self.draft.update(|draft| draft.snap(&limits));
+        match self.draft.with_untracked(|draft| draft.request(&limits)) {
             Ok(request) => {
                 self.misread.set(Vec::new());
-                self.driver.act(|session| session.submit(request, browser::new_job_id()));
+                let id = browser::new_job_id();
+                self.driver.act(|session| session.submit(adjust(request), id.clone()));
+                then(id);
             }
             Err(misread) => self.misread.set(misread),
         }
@@ -121,47 +156,111 @@ impl App {
         self.job.with(|job| job.as_ref().is_some_and(|job| !job.ended()))
     }
 
+    fn limits(self) -> Limits {
+        self.session.with_untracked(|session| session.worker().map(|worker| worker.limits.clone())).unwrap_or_default()
+    }
+
     fn set(self, field: Field, text: impl Into<String>) {
-        self.draft.update(|draft| draft.set(field, text));
+        self.change(Some(field), |draft| draft.set(field, text));
     }
 
     /// Takes a name of the catalogue, and with it what goes with that name.
-    fn choose(self, field: Field, name: impl Into<String>) {
-        self.session.with_untracked(|session| {
-            if let Some(worker) = session.worker() {
-                self.draft.update(|draft| draft.choose(field, name, &worker.catalogue));
-            }
+    fn choose(self, field: Field, name: String) {
+        if let Some(catalogue) = self.catalogue.get_untracked() {
+            let alone = Some(field).filter(|field| *field != Field::Model);
+            self.change(alone, |draft| draft.choose(field, name, &catalogue));
+        }
+    }
+
+    /// Changes one field of the form, or sweeps over several.
+    fn change(self, field: Option<Field>, edit: impl FnOnce(&mut Draft)) {
+        let before = self.draft.get_untracked();
+        let mut after = before.clone();
+        edit(&mut after);
+        self.write(field, before, after);
+    }
+
+    fn write(self, field: Option<Field>, before: Draft, after: Draft) {
+        self.history.update(|history| history.record(field, before, &after));
+        self.put(after);
+    }
+
+    /// Takes the newest change back.
+    fn undo(self) {
+        let mut draft = self.draft.get_untracked();
+        self.history.update(|history| history.undo(&mut draft));
+        self.put(draft);
+    }
+
+    fn put(self, draft: Draft) {
+        // What is right again is said to be wrong no longer; what is being written is not judged yet.
+        if self.misread.with_untracked(|misread| !misread.is_empty()) {
+            let now = draft.misread(&self.limits());
+            self.misread.update(|misread| misread.retain(|fault| now.contains(fault)));
+        }
+        self.draft.set(draft);
+    }
+
+    /// The person is done with a field: rounds what it holds, and soon looks at all numbers.
+    fn leave(self, field: Field, text: String) {
+        let limits = self.limits();
+        self.change(Some(field), |draft| {
+            draft.set(field, text);
+            draft.snap(&limits);
         });
+        // A press of the mouse may have ended the writing. What it aims at must not move away under it.
+        browser::after(REVIEW_DELAY_MS, move || {
+            self.misread.set(self.draft.with_untracked(|draft| draft.misread(&limits)));
+        });
+    }
+
+    /// The seed of the picture that is shown.
+    fn shown_seed(self) -> Option<u64> {
+        let index = u32::from(self.shown.with(|shown| shown.as_ref().map(|shown| shown.index))?);
+        self.job.with(|job| {
+            let job = job.as_ref()?;
+            let image = job.images.iter().find(|image| image.index == index).map(|image| image.seed);
+            image.or_else(|| Some(job.request.seed? + u64::from(index)))
+        })
     }
 
     fn text(self, field: Field) -> String {
         self.draft.with(|draft| draft.get(field).to_owned())
     }
 
-    /// What is wrong with the form: what cannot be read here, or else what the worker refused; without a field
-    /// where it refused the whole.
-    fn faults(self) -> Vec<ErrorDetail> {
+    /// What is wrong with the form: what cannot be read here, or else what the worker refused.
+    fn faults(self) -> Vec<Fault> {
         let misread = self.misread.with(|misread| {
-            let detail = |m: &Misread| ErrorDetail {
-                field: m.field.name().to_owned(),
-                message: strings::expected(m.expected).to_owned(),
+            let fault = |m: &Misread| Fault {
+                field: Some(m.field),
+                name: String::new(),
+                message: strings::expected(m.expected),
             };
-            misread.iter().map(detail).collect::<Vec<_>>()
+            misread.iter().map(fault).collect::<Vec<_>>()
         });
         if !misread.is_empty() {
             return misread;
         }
         self.session.with(|session| match session.rejection() {
             Some(error) if error.details.is_empty() => {
-                vec![ErrorDetail { field: String::new(), message: error.message.clone() }]
+                vec![Fault { field: None, name: String::new(), message: error.message.clone() }]
             }
-            Some(error) => error.details.clone(),
+            Some(error) => {
+                let details = error.details.iter().cloned();
+                details
+                    .map(|detail| Fault {
+                        field: Field::parse(&detail.field),
+                        name: detail.field,
+                        message: detail.message,
+                    })
+                    .collect()
+            }
             None => Vec::new(),
         })
     }
 
     fn fault_of(self, field: Field) -> Option<String> {
-        self.faults().into_iter().find(|fault| fault.field == field.name()).map(|fault| fault.message)
+        self.faults().into_iter().find(|fault| fault.field == Some(field)).map(|fault| fault.message)
     }
 
     /// The address under which an `<img>` can load a picture of the worker.
@@ -172,4 +271,19 @@ impl App {
     fn link(self) -> Link {
         self.session.with(Session::link)
     }
+}
+
+/// A name that speaks for itself.
+fn named(name: &str) -> NamedEntry {
+    NamedEntry { name: name.to_owned(), label: name.to_owned() }
+}
+
+/// What is wrong with the form.
+#[derive(Clone, PartialEq)]
+struct Fault {
+    /// Where, if it is a field of the form.
+    field: Option<Field>,
+    /// What the worker calls the field.
+    name: String,
+    message: String,
 }

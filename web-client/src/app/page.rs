@@ -1,33 +1,28 @@
-//! The frame around everything: header, connection, keys.
+//! The frame around everything: header and connection.
 
-use leptos::ev;
 use leptos::prelude::*;
 
 use super::form::Prompt;
 use super::gallery::Gallery;
+use super::keys::{self, Shortcuts};
+use super::queue::Queue;
 use super::settings::Settings;
 use super::stage::Stage;
 use super::unlock::Unlock;
 use super::{App, strings};
 use crate::session::Link;
+use crate::web::canvas::Backend;
 
 #[component]
 pub(super) fn Page() -> impl IntoView {
     let app = App::get();
-    let keys = window_event_listener(ev::keydown, move |event| match event.key().as_str() {
-        "Enter" if event.ctrl_key() || event.meta_key() => {
-            event.prevent_default();
-            app.submit();
-        }
-        "Escape" => app.cancel(),
-        _ => {}
-    });
-    on_cleanup(move || keys.remove());
+    keys::listen(app);
     view! {
         <a class="skip" href="#job">{strings::SKIP_TO_PICTURE}</a>
         <header class="top">
             <h1><img src="/favicon.svg" alt="" width="26" height="26"/>{strings::TITLE}</h1>
             <Connection/>
+            <Shortcuts/>
         </header>
         <main>
             <form class="controls" novalidate on:submit=move |event| { event.prevent_default(); app.submit() }>
@@ -36,9 +31,11 @@ pub(super) fn Page() -> impl IntoView {
             </form>
             <div class="pictures">
                 <Stage/>
+                <Queue/>
                 <Gallery/>
             </div>
         </main>
+        <About/>
         <Unlock/>
     }
 }
@@ -57,5 +54,23 @@ fn Connection() -> impl IntoView {
         <p id="connection" class="connection" role="status" data-state=move || state().0 title=server>
             <span>{move || state().1}</span>
         </p>
+    }
+}
+
+/// Which worker draws, and how its previews are shown.
+#[component]
+fn About() -> impl IntoView {
+    let app = App::get();
+    let server = move || app.session.with(|session| session.worker().map(|worker| worker.server.clone()));
+    let previews = move || match app.backend.get() {
+        Some(Backend::WebGpu) => strings::PREVIEW_WEBGPU,
+        Some(Backend::Canvas2d) => strings::PREVIEW_CANVAS2D,
+        None => "",
+    };
+    view! {
+        <footer class="about">
+            <p id="previews">{previews}</p>
+            <p>{server}</p>
+        </footer>
     }
 }

@@ -1,13 +1,17 @@
 //! The picture that is shown, its progress and what can be done with it.
 
 use leptos::prelude::*;
-use sd_protocol::{ImageView, JobState};
+use leptos::task::spawn_local;
+use sd_protocol::{ImageFormat, ImageView, JobId, JobState};
 
+use super::batch::Batch;
 use super::canvas::Live;
 use super::icons::{self, icon};
+use super::parts::chips;
 use super::{App, status, strings};
-use crate::session::{Field, Job};
-use crate::web::page;
+use crate::decimal;
+use crate::session::{Field, Job, Session};
+use crate::web::{errors, page, pictures};
 
 /// The picture, its progress bar, the status line and the facts.
 #[component]
@@ -26,7 +30,7 @@ pub(super) fn Stage() -> impl IntoView {
             aria-label=strings::PICTURE
             data-job-id=job_id
             data-state=state
-            style=("--ratio", move || (f64::from(size.get().0) / f64::from(size.get().1)).to_string())
+            style=("--ratio", move || decimal::write(f64::from(size.get().0) / f64::from(size.get().1)))
             style=("--native", move || format!("{}px", size.get().0))
         >
             <div class="frame">
@@ -35,6 +39,7 @@ pub(super) fn Stage() -> impl IntoView {
                 <Show when=move || is_empty.get()><Empty/></Show>
             </div>
             <Progress/>
+            <Batch/>
             <div class="report">
                 <p id="status" role="status" aria-live="polite">{sentence}</p>
                 <Remaining/>
@@ -79,10 +84,6 @@ fn Empty() -> impl IntoView {
     let app = App::get();
     let examples =
         Memo::new(move |_| app.model.with(|model| model.as_ref().map(|m| m.examples.clone()).unwrap_or_default()));
-    let chip = move |example: String| {
-        let text = example.clone();
-        view! { <li><button type="button" on:click=move |_| app.set(Field::Prompt, text.clone())>{example}</button></li> }
-    };
     let invitation = move || {
         if examples.with(Vec::is_empty) { strings::EMPTY_TEXT_NO_EXAMPLES } else { strings::EMPTY_TEXT }
     };
@@ -90,7 +91,7 @@ fn Empty() -> impl IntoView {
         <div class="empty">
             <h2>{strings::EMPTY_TITLE}</h2>
             <p>{invitation}</p>
-            <ul class="chips"><For each=move || examples.get() key=String::clone children=chip/></ul>
+            {chips(examples, |app, example| app.set(Field::Prompt, example))}
         </div>
     }
 }
@@ -113,7 +114,7 @@ fn Progress() -> impl IntoView {
             aria-valuenow=move || progress.get().step
             aria-valuemax=move || progress.get().steps
         >
-            <span style=("--share", move || share().to_string())></span>
+            <span style=("--share", move || decimal::write(share()))></span>
         </div>
     }
 }
@@ -137,23 +138,90 @@ fn Actions() -> impl IntoView {
     let image = Memo::new(move |_| shown_image(app));
     let request = move || app.job.with(|job| job.as_ref().map(|job| job.request.clone()).unwrap_or_default());
     let source = app.source(move || image.get().map(|image| image.url));
-    let name = move || strings::file_name(&request().prompt.unwrap_or_default(), image.get().map_or(0, |i| i.seed));
+    let name = move || image.get().map(|image| strings::file_name(&request().prompt.unwrap_or_default(), &image));
     let reuse = move |_| {
         let mut request = request();
         request.seed = image.get_untracked().map(|image| image.seed).or(request.seed);
         request.batch_size = Some(1);
-        app.draft.update(|draft| draft.fill(&request, true));
+        app.change(None, |draft| draft.fill(&request, true));
     };
+    let copied = RwSignal::new(None::<ImageView>);
+    let copy = move |_| {
+        let Some(image) = image.get_untracked() else { return };
+        let token = app.session.with_untracked(|session| session.token().cloned());
+        spawn_local(async move {
+            match pictures::copy(&image.url, token.as_ref()).await {
+                Ok(()) => drop(copied.try_update(|copied| *copied = Some(image))),
+                Err(fault) => errors::warn(&fault),
+            }
+        });
+    };
+    let is_copied = move || image.with(|image| image.is_some() && copied.with(|copied| copied == image));
+    // A browser's clipboard takes PNGs alone.
+    let can_copy = move || image.with(|image| image.as_ref().is_some_and(|image| image.format == ImageFormat::Png));
+    let is_favorite = move || app.job.with(|job| job.as_ref().is_some_and(|job| job.favorite));
+    let favor =
+        move |_| on_job(app, |session, job| session.favor(job, !session.job(job).is_some_and(|job| job.favorite)));
     view! {
         <Show when=move || image.with(Option::is_some)>
             <div class="actions">
-                <button type="button" on:click=reuse>{icon(icons::SLIDERS)}{strings::USE_SETTINGS}</button>
-                <a class="button" href=move || source.get() download=name>
+                <button type="button" id="reuse" on:click=reuse>{icon(icons::SLIDERS)}{strings::USE_SETTINGS}</button>
+                <a class="button" id="download" href=move || source.get() download=name>
                     {icon(icons::DOWNLOAD)}
                     {strings::DOWNLOAD}
                 </a>
+                <button type="button" id="copy" on:click=copy hidden=move || !can_copy()>
+                    {icon(icons::COPY)}
+                    {move || if is_copied() { strings::COPIED } else { strings::COPY }}
+                </button>
+                <button
+                    type="button"
+                    id="favorite"
+                    class="toggle"
+                    aria-pressed=move || is_favorite().to_string()
+                    on:click=favor
+                >
+                    {icon(icons::STAR)}
+                    {strings::FAVORITE}
+                </button>
+                <Delete/>
             </div>
         </Show>
+    }
+}
+
+/// Asks once more: what is forgotten is gone from the disk too.
+#[component]
+fn Delete() -> impl IntoView {
+    let app = App::get();
+    let asked = RwSignal::new(None::<JobId>);
+    let is_asked = Memo::new(move |_| {
+        asked.with(|asked| asked.is_some() && app.job.with(|job| job.as_ref().map(|job| &job.id) == asked.as_ref()))
+    });
+    let click = move |_| {
+        if is_asked.get_untracked() {
+            on_job(app, |session, job| session.delete(job));
+        } else {
+            asked.set(app.job.with_untracked(|job| job.as_ref().map(|job| job.id.clone())));
+        }
+    };
+    view! {
+        <button
+            type="button"
+            id="delete"
+            class:danger=is_asked
+            on:click=click
+            on:blur=move |_| asked.set(None)
+        >
+            {icon(icons::BIN)}
+            {move || if is_asked.get() { strings::DELETE_NOW } else { strings::DELETE }}
+        </button>
+    }
+}
+
+fn on_job(app: App, act: impl FnOnce(&mut Session, &JobId)) {
+    if let Some(shown) = app.shown.get_untracked() {
+        app.driver.act(|session| act(session, &shown.job));
     }
 }
 
@@ -189,7 +257,7 @@ fn facts(app: App, job: &Job) -> Vec<(&'static str, String)> {
     [
         (strings::SIZE, size.map(|(width, height)| strings::size(width, height))),
         (strings::label(Field::Steps), steps.map(|steps| steps.to_string())),
-        (strings::label(Field::GuidanceScale), request.guidance_scale.map(|scale| scale.to_string())),
+        (strings::label(Field::GuidanceScale), request.guidance_scale.map(decimal::write)),
         (strings::label(Field::Scheduler), request.scheduler.as_ref().and_then(label)),
         (strings::label(Field::Seed), seed.map(|seed| seed.to_string())),
     ]
@@ -200,10 +268,10 @@ fn facts(app: App, job: &Job) -> Vec<(&'static str, String)> {
 
 /// The finished picture that is selected; only jobs that succeeded show one.
 fn shown_image(app: App) -> Option<ImageView> {
-    let index = u32::from(app.shown.with(|shown| shown.as_ref().map(|shown| shown.index))?);
+    let index = app.shown.with(|shown| shown.as_ref().map(|shown| shown.index))?;
     app.job.with(|job| {
         let job = job.as_ref().filter(|job| job.state() == Some(JobState::Succeeded))?;
-        job.images.iter().find(|image| image.index == index).cloned()
+        job.image(index).cloned()
     })
 }
 

@@ -33,7 +33,6 @@ fn of_job(job: &Job, loading: bool) -> String {
     }
     match job.phase {
         Phase::Submitting { .. } => strings::STATUS_SENDING.into(),
-        Phase::Remembered { .. } => strings::STATUS_LOOKING.into(),
         Phase::Known(JobState::Queued) if loading => strings::STATUS_QUEUED_LOADING.into(),
         Phase::Known(JobState::Queued) if job.queue_position == 0 => strings::STATUS_NEXT.into(),
         Phase::Known(JobState::Queued) => strings::waiting(job.queue_position),

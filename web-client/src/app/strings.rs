@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::session::{Expected, Field};
+use sd_protocol::{ImageFormat, ImageView, TokensView};
+
+use crate::session::{Expected, Field, Shape};
 use crate::web::page;
 
 pub(super) const TITLE: &str = "Stable Diffusion";
@@ -12,6 +14,17 @@ pub(super) const CONNECTING: &str = "Connecting";
 pub(super) const CONNECTED: &str = "Connected";
 pub(super) const LOCKED: &str = "Locked";
 pub(super) const RECONNECTING: &str = "Reconnecting";
+
+pub(super) const SHORTCUTS: &str = "Keyboard shortcuts";
+pub(super) const SHORTCUT_LIST: [(&str, &str); 7] = [
+    ("Ctrl + Enter", "Draw"),
+    ("Esc", "Cancel what is being drawn"),
+    ("Ctrl + ↑", "More weight for the selection or the word at the cursor"),
+    ("Ctrl + ↓", "Less weight for it"),
+    ("Ctrl + Z", "Undo in a text, or the last change of the form"),
+    ("Tab", "To the next field"),
+    ("?", "This list"),
+];
 
 pub(super) const UNLOCK_TITLE: &str = "This worker asks for a token";
 pub(super) const UNLOCK_TEXT: &str = "Whoever runs the worker has one for you.";
@@ -25,14 +38,21 @@ pub(super) const NEGATIVE_PLACEHOLDER: &str = "What to keep out of it";
 pub(super) const DRAW: &str = "Draw";
 pub(super) const CANCEL: &str = "Cancel";
 pub(super) const KEYS: &str = "Ctrl + Enter draws, Esc cancels";
+pub(super) const CHUNKS: &str = "What falls in which";
+pub(super) const SWEPT: &str = "Several settings changed.";
+pub(super) const UNDO: &str = "Undo";
 pub(super) const SETTINGS: &str = "Settings";
 pub(super) const SIZE: &str = "Size";
-pub(super) const PORTRAIT: &str = "Portrait";
-pub(super) const SQUARE: &str = "Square";
-pub(super) const LANDSCAPE: &str = "Landscape";
+pub(super) const SWAP: &str = "Swap width and height";
 pub(super) const SEED_PLACEHOLDER: &str = "Random";
 pub(super) const SEED_RANDOM: &str = "Random seed for every picture";
-pub(super) const SEED_REUSE: &str = "Reuse the last seed";
+pub(super) const SEED_LOCK: &str = "Keep the seed of the picture that is shown";
+pub(super) const LORAS: &str = "LoRAs";
+pub(super) const LORA_TO_ADD: &str = "LoRA to add";
+pub(super) const ADD: &str = "Add";
+pub(super) const EMBEDDINGS: &str = "Embeddings";
+pub(super) const NO_REFINER: &str = "None";
+pub(super) const ADVANCED: &str = "Advanced";
 pub(super) const RESET: &str = "Back to the model's defaults";
 
 pub(super) const PICTURE: &str = "Picture";
@@ -43,7 +63,29 @@ pub(super) const PREVIEW: &str = "Preview of the picture being drawn";
 pub(super) const PROGRESS: &str = "Progress of the picture";
 pub(super) const DOWNLOAD: &str = "Download";
 pub(super) const USE_SETTINGS: &str = "Use these settings";
-pub(super) const GALLERY: &str = "Your pictures";
+pub(super) const COPY: &str = "Copy";
+pub(super) const COPIED: &str = "Copied";
+pub(super) const FAVORITE: &str = "Favourite";
+pub(super) const DELETE: &str = "Delete";
+pub(super) const DELETE_NOW: &str = "Delete for good";
+pub(super) const BATCH: &str = "Pictures of this batch";
+
+pub(super) const LIVE: &str = "Live";
+pub(super) const LIVE_TITLE: &str = "Draw anew with every change";
+
+pub(super) const QUEUE: &str = "Queue";
+pub(super) const EARLIER: &str = "Draw earlier";
+pub(super) const LATER: &str = "Draw later";
+
+pub(super) const GALLERY: &str = "Pictures";
+pub(super) const SEARCH: &str = "Search in prompts";
+pub(super) const FAVORITES: &str = "Favourites";
+pub(super) const NOTHING_FOUND: &str = "No picture is like that. Try other words, or fewer.";
+pub(super) const MORE: &str = "Show more";
+
+pub(super) const PREVIEW_WEBGPU: &str = "Previews are decoded on your GPU.";
+pub(super) const PREVIEW_CANVAS2D: &str =
+    "Previews are a little coarse: this browser offers no WebGPU. Current Chrome, Edge, Firefox and Safari have it.";
 
 pub(super) const STATUS_CONNECTING: &str = "Connecting to the worker …";
 pub(super) const STATUS_RECONNECTING: &str = "The connection is lost and being repaired. The worker goes on drawing.";
@@ -51,7 +93,6 @@ pub(super) const STATUS_LOCKED: &str = "The worker asks for a token.";
 pub(super) const STATUS_LOADING: &str = "The worker is loading its model. You can ask for a picture already.";
 pub(super) const STATUS_READY: &str = "Ready.";
 pub(super) const STATUS_SENDING: &str = "Sending …";
-pub(super) const STATUS_LOOKING: &str = "Looking for the picture of your last visit …";
 pub(super) const STATUS_QUEUED_LOADING: &str = "Waiting for the worker to load its model …";
 pub(super) const STATUS_NEXT: &str = "Next in line …";
 pub(super) const STATUS_PREPARING: &str = "Reading the prompt …";
@@ -75,14 +116,53 @@ pub(super) fn label(field: Field) -> &'static str {
         Field::Sigmas => "Noise schedule",
         Field::Seed => "Seed",
         Field::BatchSize => "Pictures",
+        Field::Refiner => "Refiner",
+        Field::SwitchAt => "Refiner takes over at",
+        Field::ClipSkip => "CLIP skip",
+        Field::GuidanceRescale => "Guidance rescale",
+        Field::OutputFormat => "File format",
+        Field::OutputQuality => "JPEG quality",
+        Field::Loras | Field::LoraWeight(_) => "LoRA",
     }
 }
 
 /// What is wrong with a field, read after its label.
-pub(super) fn expected(expected: Expected) -> &'static str {
+pub(super) fn expected(expected: Expected) -> String {
     match expected {
-        Expected::WholeNumber => "should be a whole number",
-        Expected::Number => "should be a number",
+        Expected::WholeNumber => "should be a whole number".to_owned(),
+        Expected::Number => "should be a number".to_owned(),
+        Expected::Within(low, high) => format!("should be {low} to {high}"),
+    }
+}
+
+pub(super) fn shape(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Tall => "Tall, 2:3",
+        Shape::Portrait => "Portrait, 3:4",
+        Shape::Square => "Square, 1:1",
+        Shape::Landscape => "Landscape, 4:3",
+        Shape::Wide => "Wide, 3:2",
+    }
+}
+
+pub(super) fn format(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Webp => "WebP, lossless",
+    }
+}
+
+pub(super) fn remove(name: &str) -> String {
+    format!("Remove {name}")
+}
+
+/// "61 of 75 tokens", or how many chunks there are.
+pub(super) fn tokens(tokens: &TokensView) -> String {
+    let count: u32 = tokens.chunks.iter().map(|chunk| chunk.tokens).sum();
+    match tokens.chunks.len() {
+        0 | 1 => format!("{count} of {} tokens", tokens.tokens_max),
+        chunks => format!("{count} tokens in {chunks} chunks of {}", tokens.tokens_max),
     }
 }
 
@@ -101,6 +181,36 @@ pub(super) fn waiting(before: u32) -> String {
     }
 }
 
+/// Where a job stands in the queue; 0 is next.
+pub(super) fn place(before: u32) -> String {
+    match before {
+        0 => "Next".to_owned(),
+        _ => format!("{before} before it"),
+    }
+}
+
+pub(super) fn step_of(step: u32, steps: u32) -> String {
+    format!("Step {step} of {steps}")
+}
+
+/// What a button of the queue does, and to which picture.
+pub(super) fn about(action: &str, prompt: &str) -> String {
+    format!("{action}: {prompt}")
+}
+
+pub(super) fn picture_of_batch(number: u16) -> String {
+    format!("Picture {number}")
+}
+
+/// How far the screen is behind the page.
+pub(super) fn behind(changes: u64) -> String {
+    match changes {
+        0 => "Up to date".to_owned(),
+        1 => "1 change behind".to_owned(),
+        _ => format!("{changes} changes behind"),
+    }
+}
+
 pub(super) fn failed(reason: &str) -> String {
     format!("This picture could not be drawn. {reason}")
 }
@@ -110,7 +220,7 @@ pub(super) fn done(seconds: f64) -> String {
 }
 
 pub(super) fn steps(step: u32, steps: u32, eta_ms: Option<u64>) -> String {
-    let mut text = format!("Step {step} of {steps}");
+    let mut text = step_of(step, steps);
     if let Some(eta_ms) = eta_ms.filter(|_| step < steps) {
         // Rounded up, so that it never says that nothing is left while something is.
         let seconds = eta_ms.div_ceil(1000);
@@ -121,10 +231,12 @@ pub(super) fn steps(step: u32, steps: u32, eta_ms: Option<u64>) -> String {
 }
 
 pub(super) fn duration(seconds: f64) -> String {
+    let tenths = (seconds * 10.0).round() as u32;
+    let whole = seconds.round() as u32;
     match seconds {
-        s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 90.0 => format!("{s:.0} s"),
-        s => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), s % 60.0),
+        s if s < 10.0 => format!("{}.{} s", tenths / 10, tenths % 10),
+        s if s < 90.0 => format!("{whole} s"),
+        _ => format!("{} min {:02} s", whole / 60, whole % 60),
     }
 }
 
@@ -140,12 +252,13 @@ pub(super) fn show_picture(prompt: &str, seed: Option<u64>) -> String {
 }
 
 /// A file name that says what is in it.
-pub(super) fn file_name(prompt: &str, seed: u64) -> String {
+pub(super) fn file_name(prompt: &str, image: &ImageView) -> String {
     let words: Vec<_> = prompt
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .take(6)
         .map(page::lowercase)
         .collect();
-    format!("{}-{seed}.png", if words.is_empty() { "picture".to_owned() } else { words.join("-") })
+    let words = if words.is_empty() { "picture".to_owned() } else { words.join("-") };
+    format!("{words}-{}.{}", image.seed, image.format.extension())
 }

@@ -1,120 +1,100 @@
 //! The form as text, from which a request is made.
 //!
-//! Whether a number is within bounds is the worker's business, which reports every fault at once; a draft only
-//! refuses what cannot be written as a number.
+//! A draft refuses what cannot be written as a number, and numbers beyond the worker's bounds. All else is the worker's
+//! business, which reports every fault at once.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::str::FromStr;
 
-use sd_protocol::{Catalogue, JobRequest, ModelEntry};
+use sd_protocol::limits::LORAS_MAX;
+use sd_protocol::{
+    Catalogue, ImageFormat, JobRequest, Limits, LoraRequest, ModelDefaults, ModelEntry, OutputOptions, RefinerRequest,
+};
 use serde::{Deserialize, Serialize};
 
-/// A field of the form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Field {
-    /// What to draw.
-    Prompt,
-    /// What to keep away from.
-    NegativePrompt,
-    /// A name from the catalogue.
-    Model,
-    /// px
-    Width,
-    /// px
-    Height,
-    /// Denoising steps.
-    Steps,
-    /// Classifier-free guidance.
-    GuidanceScale,
-    /// A name from the catalogue.
-    Scheduler,
-    /// A name from the catalogue.
-    Sigmas,
-    /// Empty: another one every time.
-    Seed,
-    /// Pictures.
-    BatchSize,
-}
+use super::field::{Expected, Field, Misread};
+use super::size::nearest;
+use crate::decimal;
 
-impl Field {
-    /// Every field, in the order of the form.
-    pub const ALL: [Self; 11] = [
-        Self::Prompt,
-        Self::NegativePrompt,
-        Self::Model,
-        Self::Width,
-        Self::Height,
-        Self::Steps,
-        Self::GuidanceScale,
-        Self::Scheduler,
-        Self::Sigmas,
-        Self::Seed,
-        Self::BatchSize,
-    ];
-
-    /// The name in a `JobRequest` and in the details of an error.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prompt => "prompt",
-            Self::NegativePrompt => "negative_prompt",
-            Self::Model => "model",
-            Self::Width => "width",
-            Self::Height => "height",
-            Self::Steps => "steps",
-            Self::GuidanceScale => "guidance_scale",
-            Self::Scheduler => "scheduler",
-            Self::Sigmas => "sigmas",
-            Self::Seed => "seed",
-            Self::BatchSize => "batch_size",
-        }
-    }
-
-    /// The field that an error detail names.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| field.name() == name)
-    }
-}
-
-/// What a field should hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// 0, 1, 2 …
-    WholeNumber,
-    /// 7.5
-    Number,
-}
-
-/// A field that holds something else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Misread {
-    /// Where.
-    pub field: Field,
-    /// What it should hold.
-    pub expected: Expected,
-}
+/// Where a refiner takes over unless told otherwise.
+const SWITCH_AT: f64 = 0.8;
 
 /// The form as text. A field that is empty is left to the worker's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Draft(BTreeMap<Field, String>);
+#[serde(from = "Texts", into = "Texts")]
+pub struct Draft {
+    fields: Texts,
+    loras: Vec<Lora>,
+}
+
+/// How a draft is kept: one text for each field, a line for each LoRA with its weight before its name.
+type Texts = BTreeMap<Field, String>;
+
+/// A LoRA of the form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lora {
+    /// A name from the catalogue.
+    pub name: String,
+    /// As it was written.
+    pub weight: String,
+}
 
 impl Draft {
     /// What a field says.
     pub fn get(&self, field: Field) -> &str {
-        self.0.get(&field).map_or("", String::as_str)
+        match field {
+            Field::LoraWeight(at) => self.loras.get(usize::from(at)).map_or("", |lora| &lora.weight),
+            _ => self.fields.get(&field).map_or("", String::as_str),
+        }
     }
 
     /// Writes a field.
     pub fn set(&mut self, field: Field, text: impl Into<String>) {
-        self.0.insert(field, text.into());
+        match field {
+            Field::LoraWeight(at) => {
+                if let Some(lora) = self.loras.get_mut(usize::from(at)) {
+                    lora.weight = text.into();
+                }
+            }
+            _ => {
+                self.fields.insert(field, text.into());
+            }
+        }
+    }
+
+    /// The LoRAs, in the order in which they were added.
+    pub fn loras(&self) -> &[Lora] {
+        &self.loras
+    }
+
+    /// Adds a LoRA as it was trained, unless it is there or there are as many as a job may have.
+    pub fn add_lora(&mut self, name: impl Into<String>) {
+        let name = name.into();
+        if self.loras.len() < LORAS_MAX && !self.loras.iter().any(|lora| lora.name == name) {
+            self.loras.push(Lora { name, weight: "1".to_owned() });
+        }
+    }
+
+    /// Takes a LoRA out.
+    pub fn remove_lora(&mut self, name: &str) {
+        self.loras.retain(|lora| lora.name != name);
     }
 
     /// The chosen model, or the default one.
     pub fn model<'a>(&self, catalogue: &'a Catalogue) -> Option<&'a ModelEntry> {
         let chosen = catalogue.models.iter().find(|model| model.name == self.get(Field::Model));
         chosen.or(catalogue.models.first())
+    }
+
+    /// The models that can end what the chosen one begins.
+    pub fn refiners<'a>(&self, catalogue: &'a Catalogue) -> impl Iterator<Item = &'a ModelEntry> + use<'a> {
+        let base = self.model(catalogue);
+        catalogue.models.iter().filter(move |model| {
+            base.is_some_and(|base| {
+                let space = |model: &ModelEntry| (model.latent_channels, model.latent_scale);
+                model.name != base.name && space(model) == space(base)
+            })
+        })
     }
 
     /// Writes the name of something in the catalogue. Another model brings its own defaults; what does not go with
@@ -146,8 +126,42 @@ impl Draft {
                 self.set(field, default);
             }
         }
-        if self.get(Field::BatchSize).is_empty() {
-            self.set(Field::BatchSize, "1");
+        if !self.refiners(catalogue).any(|model| model.name == self.get(Field::Refiner)) {
+            self.fields.remove(&Field::Refiner);
+        }
+        self.loras.retain(|lora| catalogue.loras.contains(&lora.name));
+        for (field, default) in [(Field::BatchSize, 1.0), (Field::SwitchAt, SWITCH_AT)] {
+            if self.get(field).is_empty() {
+                self.set(field, decimal::write(default));
+            }
+        }
+    }
+
+    /// Leaves only the words and the model, and takes the rest from that model.
+    pub fn reset(&mut self, catalogue: &Catalogue) {
+        self.fields.retain(|field, _| matches!(field, Field::Prompt | Field::NegativePrompt | Field::Model));
+        self.loras.clear();
+        self.settle(catalogue);
+    }
+
+    /// Brings the sides to the nearest whole latent cells.
+    pub fn snap(&mut self, limits: &Limits) {
+        for field in [Field::Width, Field::Height] {
+            if let Ok(Some(px)) = self.number(field) {
+                self.set(field, nearest(px, limits).to_string());
+            }
+        }
+    }
+
+    /// Takes back what changed between `before` and `after`.
+    pub(super) fn restore(&mut self, before: &Self, after: &Self) {
+        for field in Field::ALL {
+            if before.get(field) != after.get(field) {
+                self.set(field, before.get(field));
+            }
+        }
+        if before.loras != after.loras {
+            self.loras.clone_from(&before.loras);
         }
     }
 
@@ -156,196 +170,151 @@ impl Draft {
         fn text(value: Option<impl Display>) -> Option<String> {
             value.map(|value| value.to_string())
         }
+        let refiner = request.refiner.as_ref();
+        let output = request.output.unwrap_or_default();
         let values = [
             (Field::Prompt, request.prompt.clone()),
-            (Field::NegativePrompt, request.negative_prompt.clone()),
             (Field::Model, request.model.clone()),
             (Field::Width, text(request.width)),
             (Field::Height, text(request.height)),
             (Field::Steps, text(request.steps)),
-            (Field::GuidanceScale, text(request.guidance_scale)),
+            (Field::GuidanceScale, request.guidance_scale.map(decimal::write)),
             (Field::Scheduler, request.scheduler.clone()),
             (Field::Sigmas, request.sigmas.clone()),
             (Field::Seed, text(request.seed).filter(|_| with_seed)),
             (Field::BatchSize, text(request.batch_size)),
+            // What it does without, the form does without as well.
+            (Field::NegativePrompt, Some(request.negative_prompt.clone().unwrap_or_default())),
+            (Field::Refiner, Some(refiner.map(|refiner| refiner.model.clone()).unwrap_or_default())),
+            (Field::SwitchAt, refiner.map(|refiner| decimal::write(refiner.switch_at))),
+            (Field::ClipSkip, Some(optional(request.clip_skip))),
+            (Field::GuidanceRescale, Some(optional(request.guidance_rescale))),
+            (Field::OutputFormat, Some(output.format.extension().to_owned())),
+            (Field::OutputQuality, Some(output.quality.to_string())),
         ];
         for (field, value) in values {
             if let Some(value) = value {
                 self.set(field, value);
             }
         }
+        let lora = |lora: &LoraRequest| Lora { name: lora.name.clone(), weight: decimal::write(lora.weight) };
+        self.loras = request.loras.iter().flatten().map(lora).collect();
     }
 
     /// The request that the form describes.
     ///
     /// # Errors
-    /// Every field that should hold a number and does not.
-    pub fn request(&self) -> Result<JobRequest, Vec<Misread>> {
-        let mut misread = Vec::new();
-        let mut whole = Reader { draft: self, expected: Expected::WholeNumber, misread: &mut misread };
-        let (width, height, steps) = (whole.read(Field::Width), whole.read(Field::Height), whole.read(Field::Steps));
-        let (seed, batch_size) = (whole.read(Field::Seed), whole.read(Field::BatchSize));
-        let mut real = Reader { draft: self, expected: Expected::Number, misread: &mut misread };
-        let guidance_scale = real.read::<f32>(Field::GuidanceScale);
-        // `inf` and `NaN` are numbers to Rust but not to JSON.
-        if guidance_scale.is_some_and(|scale| !scale.is_finite()) {
-            misread.push(Misread { field: Field::GuidanceScale, expected: Expected::Number });
-        }
+    /// Every field that should hold a number and does not, or one beyond the worker's bounds.
+    pub fn request(&self, limits: &Limits) -> Result<JobRequest, Vec<Misread>> {
+        let misread = self.misread(limits);
         if !misread.is_empty() {
             return Err(misread);
         }
         let text = |field| Some(self.get(field).trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+        let number = |field| self.number(field).ok().flatten();
+        let whole = |field| number(field).map(|number| number as u32);
+        let lora = |(at, lora): (u8, &Lora)| LoraRequest {
+            name: lora.name.clone(),
+            weight: number(Field::LoraWeight(at)).unwrap_or(1.0) as f32,
+        };
+        let loras: Vec<_> = (0..).zip(&self.loras).map(lora).collect();
+        let refiner = |model| RefinerRequest { model, switch_at: number(Field::SwitchAt).unwrap_or(SWITCH_AT) };
+        let format = ImageFormat::ALL
+            .into_iter()
+            .find(|format| format.extension() == self.get(Field::OutputFormat) && *format != ImageFormat::default());
+        let output = |format| {
+            let quality = whole(Field::OutputQuality).and_then(|quality| quality.try_into().ok());
+            OutputOptions { format, quality: quality.unwrap_or(OutputOptions::default().quality) }
+        };
         Ok(JobRequest {
             prompt: Some(self.get(Field::Prompt).to_owned()),
             negative_prompt: text(Field::NegativePrompt),
             model: text(Field::Model),
-            width,
-            height,
-            steps,
-            guidance_scale,
-            seed,
-            batch_size,
+            width: whole(Field::Width),
+            height: whole(Field::Height),
+            steps: whole(Field::Steps),
+            guidance_scale: number(Field::GuidanceScale).map(|scale| scale as f32),
+            seed: number(Field::Seed).map(|seed| seed as u64),
+            batch_size: whole(Field::BatchSize),
             scheduler: text(Field::Scheduler),
             sigmas: text(Field::Sigmas),
+            clip_skip: whole(Field::ClipSkip),
+            guidance_rescale: number(Field::GuidanceRescale).map(|rescale| rescale as f32),
+            loras: Some(loras).filter(|loras| !loras.is_empty()),
+            refiner: text(Field::Refiner).map(refiner),
+            output: format.map(output),
             ..JobRequest::default()
         })
     }
-}
 
-struct Reader<'a> {
-    draft: &'a Draft,
-    expected: Expected,
-    misread: &'a mut Vec<Misread>,
-}
+    /// Every field that should hold a number and does not, or one beyond the worker's bounds.
+    pub fn misread(&self, limits: &Limits) -> Vec<Misread> {
+        let loras = (0..).zip(&self.loras).map(|(at, _)| Field::LoraWeight(at));
+        let numbers = Field::ALL.into_iter().filter(|field| !field.is_text()).chain(loras);
+        let check = |field: Field| {
+            let expected = match (self.number(field), field.bounds(limits)) {
+                (Err(expected), _) => expected,
+                (Ok(Some(number)), Some((low, high))) if number < low.into() || number > high.into() => {
+                    Expected::Within(low, high)
+                }
+                _ => return None,
+            };
+            Some(Misread { field, expected })
+        };
+        numbers.filter_map(check).collect()
+    }
 
-impl Reader<'_> {
-    fn read<T: FromStr>(&mut self, field: Field) -> Option<T> {
-        let text = self.draft.get(field).trim();
+    /// The number in a field; `None` where it is empty.
+    fn number(&self, field: Field) -> Result<Option<f64>, Expected> {
+        let text = self.get(field).trim();
         if text.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let value = text.parse().ok();
-        if value.is_none() {
-            self.misread.push(Misread { field, expected: self.expected });
+        let number = decimal::read(text);
+        if field.is_whole() {
+            // No whole number of a request is as large as those that f64 cannot tell apart.
+            let whole = number.filter(|number| *number >= 0.0 && number.fract() == 0.0);
+            return whole.map(Some).ok_or(Expected::WholeNumber);
         }
-        value
+        number.map(Some).ok_or(Expected::Number)
     }
 }
 
+impl From<Texts> for Draft {
+    fn from(mut fields: Texts) -> Self {
+        let kept = fields.remove(&Field::Loras).unwrap_or_default();
+        let lora = |(weight, name): (&str, &str)| Lora { name: name.to_owned(), weight: weight.to_owned() };
+        Self { fields, loras: kept.lines().filter_map(|line| line.split_once('\t')).map(lora).collect() }
+    }
+}
+
+impl From<Draft> for Texts {
+    fn from(Draft { mut fields, loras }: Draft) -> Self {
+        if !loras.is_empty() {
+            let line = |lora: Lora| [lora.weight, lora.name].join("\t");
+            fields.insert(Field::Loras, loras.into_iter().map(line).collect::<Vec<_>>().join("\n"));
+        }
+        fields
+    }
+}
+
+/// A number as the form shows it, which leaves out what changes nothing.
+fn optional(value: Option<impl Serialize + Default + PartialEq>) -> String {
+    value.filter(|value| *value != Default::default()).map(decimal::write).unwrap_or_default()
+}
+
 fn defaults(model: &ModelEntry) -> [(Field, String); 7] {
-    let defaults = &model.defaults;
+    let ModelDefaults { width, height, steps, guidance_scale, scheduler, sigmas } = &model.defaults;
     [
-        (Field::Width, defaults.width.to_string()),
-        (Field::Height, defaults.height.to_string()),
-        (Field::Steps, defaults.steps.to_string()),
-        (Field::GuidanceScale, defaults.guidance_scale.to_string()),
-        (Field::Scheduler, defaults.scheduler.clone()),
-        (Field::Sigmas, defaults.sigmas.clone()),
+        (Field::Width, width.to_string()),
+        (Field::Height, height.to_string()),
+        (Field::Steps, steps.to_string()),
+        (Field::GuidanceScale, decimal::write(guidance_scale)),
+        (Field::Scheduler, scheduler.clone()),
+        (Field::Sigmas, sigmas.clone()),
         (Field::Model, model.name.clone()),
     ]
 }
 
 #[cfg(test)]
-mod tests {
-    use sd_protocol::{NamedEntry, SchedulerEntry};
-
-    use super::*;
-    use crate::session::tests::model;
-
-    fn catalogue() -> Catalogue {
-        let spacing = |name: &str| NamedEntry { name: name.into(), label: name.into() };
-        let scheduler = |name: &str, sigmas: &[&str]| SchedulerEntry {
-            name: name.into(),
-            label: name.into(),
-            sigmas: sigmas.iter().map(|&sigmas| sigmas.to_owned()).collect(),
-        };
-        Catalogue {
-            models: vec![model("small", 256), model("large", 1024)],
-            schedulers: vec![scheduler("euler", &["default", "karras"]), scheduler("ddim", &["default"])],
-            sigmas: vec![spacing("default"), spacing("karras")],
-            loras: Vec::new(),
-            embeddings: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn empty_draft_becomes_the_default_model() {
-        let mut draft = Draft::default();
-        draft.settle(&catalogue());
-        draft.set(Field::Prompt, "a balloon");
-        let expected = JobRequest {
-            prompt: Some("a balloon".into()),
-            model: Some("small".into()),
-            width: Some(256),
-            height: Some(256),
-            steps: Some(25),
-            guidance_scale: Some(7.5),
-            scheduler: Some("euler".into()),
-            sigmas: Some("default".into()),
-            batch_size: Some(1),
-            ..JobRequest::default()
-        };
-        assert_eq!(draft.request(), Ok(expected));
-    }
-
-    #[test]
-    fn settling_keeps_what_is_known_and_replaces_what_is_not() {
-        let mut draft = Draft::default();
-        draft.settle(&catalogue());
-        draft.set(Field::Steps, "9");
-        draft.set(Field::Scheduler, "gone");
-        draft.settle(&catalogue());
-        assert_eq!((draft.get(Field::Steps), draft.get(Field::Scheduler)), ("9", "euler"));
-        draft.set(Field::Model, "removed");
-        draft.settle(&catalogue());
-        assert_eq!((draft.get(Field::Model), draft.get(Field::Steps)), ("small", "25"));
-    }
-
-    #[test]
-    fn a_choice_brings_what_goes_with_it() {
-        let mut draft = Draft::default();
-        draft.settle(&catalogue());
-        draft.choose(Field::Sigmas, "karras", &catalogue());
-        assert_eq!(draft.get(Field::Sigmas), "karras");
-        draft.choose(Field::Scheduler, "ddim", &catalogue());
-        assert_eq!((draft.get(Field::Scheduler), draft.get(Field::Sigmas)), ("ddim", "default"));
-        draft.choose(Field::Model, "large", &catalogue());
-        assert_eq!((draft.get(Field::Width), draft.get(Field::Scheduler)), ("1024", "euler"));
-    }
-
-    #[test]
-    fn every_unreadable_number_is_named() {
-        let mut draft = Draft::default();
-        draft.set(Field::Width, "wide");
-        draft.set(Field::Seed, "-1");
-        draft.set(Field::GuidanceScale, "inf");
-        let misread = draft.request().unwrap_err();
-        let fields: Vec<_> = misread.iter().map(|fault| fault.field).collect();
-        assert_eq!(fields, [Field::Width, Field::Seed, Field::GuidanceScale]);
-    }
-
-    #[test]
-    fn filling_from_a_request_draws_it_again() {
-        let mut draft = Draft::default();
-        draft.settle(&catalogue());
-        draft.set(Field::Prompt, "a balloon");
-        draft.set(Field::Seed, "42");
-        let request = draft.request().unwrap();
-        let mut other = Draft::default();
-        other.fill(&request, true);
-        assert_eq!(other.request().as_ref(), Ok(&request));
-        other.set(Field::Seed, "");
-        other.fill(&request, false);
-        assert_eq!(other.get(Field::Seed), "");
-    }
-
-    #[test]
-    fn draft_survives_storage() {
-        let mut draft = Draft::default();
-        draft.set(Field::GuidanceScale, "7.5");
-        let text = serde_json::to_string(&draft).unwrap();
-        assert_eq!(text, r#"{"guidance_scale":"7.5"}"#);
-        assert_eq!(serde_json::from_str::<Draft>(&text).unwrap(), draft);
-        assert_eq!(Field::ALL.map(|field| Field::parse(field.name())), Field::ALL.map(Some));
-    }
-}
+mod tests;

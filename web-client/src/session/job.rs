@@ -12,11 +12,6 @@ pub enum Phase {
         /// The `tag` of the submit.
         tag: u32,
     },
-    /// Remembered from an earlier visit; the worker has not confirmed it yet.
-    Remembered {
-        /// Whether it had ended when it was last seen.
-        ended: bool,
-    },
     /// The worker's word.
     Known(JobState),
 }
@@ -41,6 +36,10 @@ pub struct Job {
     pub request: JobRequest,
     /// How much is known.
     pub phase: Phase,
+    /// When the worker accepted it, in milliseconds since the Unix epoch; 0 before that.
+    pub created_at_ms: u64,
+    /// Whether somebody wants to find it again.
+    pub favorite: bool,
     /// Jobs that the engine takes before this one, while it is queued.
     pub queue_position: u32,
     /// How much of its model has been fetched, in percent, while that is under way.
@@ -61,6 +60,8 @@ pub struct Job {
     pub last_seq: u64,
     /// What stands for it in binary frames of the present connection.
     pub(super) handle: Option<u32>,
+    /// Whether its previews were asked for.
+    pub(super) has_previews: bool,
 }
 
 impl Job {
@@ -69,6 +70,8 @@ impl Job {
             id,
             request,
             phase,
+            created_at_ms: 0,
+            favorite: false,
             queue_position: 0,
             loading_percent: None,
             progress: Progress::default(),
@@ -79,30 +82,44 @@ impl Job {
             basis: None,
             last_seq: 0,
             handle: None,
+            has_previews: matches!(phase, Phase::Submitting { .. }),
         }
+    }
+
+    /// A job that the worker tells of.
+    pub(super) fn of_view(view: JobView) -> Self {
+        let mut job = Self::new(view.id.clone(), JobRequest::default(), Phase::Known(view.state));
+        job.apply_view(view);
+        job
+    }
+
+    /// Whether its events come over the present connection.
+    pub(super) fn is_followed(&self) -> bool {
+        self.handle.is_some()
     }
 
     /// The worker's word on where it stands; `None` before it has spoken.
     pub fn state(&self) -> Option<JobState> {
         match self.phase {
             Phase::Known(state) => Some(state),
-            Phase::Submitting { .. } | Phase::Remembered { .. } => None,
+            Phase::Submitting { .. } => None,
         }
+    }
+
+    /// A finished picture.
+    pub fn image(&self, index: u16) -> Option<&ImageView> {
+        self.images.iter().find(|image| image.index == u32::from(index))
+    }
+
+    /// Where the small copy of a finished picture lies, or else the picture.
+    pub fn thumbnail(&self, index: u16) -> Option<String> {
+        self.image(index).map(|image| image.thumbnail_url.clone().unwrap_or_else(|| image.url.clone()))
     }
 
     /// Whether nothing will happen to it any more.
     pub fn ended(&self) -> bool {
         match self.phase {
             Phase::Known(state) => state.is_terminal(),
-            Phase::Remembered { ended } => ended,
-            Phase::Submitting { .. } => false,
-        }
-    }
-
-    pub(super) fn awaits_attach(&self) -> bool {
-        match self.phase {
-            Phase::Known(state) => !state.is_terminal(),
-            Phase::Remembered { .. } => true,
             Phase::Submitting { .. } => false,
         }
     }
@@ -113,6 +130,8 @@ impl Job {
             return;
         }
         self.phase = Phase::Known(view.state);
+        self.created_at_ms = view.created_at_ms;
+        self.favorite = view.favorite;
         self.request = view.request;
         self.queue_position = view.queue_position.unwrap_or(0);
         let eta_ms = self.progress.eta_ms.filter(|_| self.progress.step == view.step);

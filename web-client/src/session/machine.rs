@@ -5,18 +5,25 @@ use std::sync::Arc;
 
 use sd_protocol::binary::DecodeError;
 use sd_protocol::{
-    Catalogue, ClientFrame, ErrorBody, ErrorCode, FrameHeader, JobId, JobRequest, Limits, PreviewOptions, Secret,
-    ServerFrame, SessionFrame,
+    Catalogue, ClientFrame, ErrorBody, ErrorCode, FrameHeader, JobId, JobRequest, JobState, Limits, PreviewMode,
+    PreviewOptions, Secret, ServerFrame, SessionFrame,
 };
-use serde::{Deserialize, Serialize};
 
+use super::call::Call;
+use super::gallery::Gallery;
 use super::job::{Job, Phase};
 use super::link::{Link, retry_delay_ms};
 
-/// Jobs that a client keeps; the oldest finished ones leave first.
+mod store;
+
+/// Ended jobs that a client keeps beside those of the gallery; the oldest leave first.
 pub const JOBS_KEPT_MAX: usize = 24;
+/// Jobs of other pages that are followed, so that the page sees them get on.
+pub const FOLLOWED_MAX: usize = 32;
 /// Time between questions whether a loading worker is ready, in milliseconds.
 pub const READY_INTERVAL_MS: u32 = 1000;
+/// Time between looks at the queue, in which other pages and devices put jobs too, in milliseconds.
+pub const QUEUE_INTERVAL_MS: u32 = 3000;
 
 /// What the world is asked to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,31 +32,30 @@ pub enum Command {
     Connect,
     /// Send a text frame over the open socket.
     Send(Box<ClientFrame>),
-    /// Call [`Session::retry_due`] after so many milliseconds.
-    Retry {
+    /// Call [`Session::due`] after so many milliseconds.
+    After {
         /// Milliseconds.
         delay_ms: u32,
+        /// With this.
+        then: Wake,
     },
-    /// Ask `GET /ready` after so many milliseconds and tell [`Session::readiness`].
-    AskReady {
-        /// Milliseconds.
-        delay_ms: u32,
-    },
+    /// Ask the HTTP API and tell [`Session::answered`].
+    Call(Call),
     /// The preview that should be on the canvas, [`Session::shown_preview`], is another one now.
     Draw,
-    /// Keep this for the next visit.
-    Remember(Vec<Remembered>),
     /// Keep the token no longer: the worker does not know it.
     ForgetToken,
 }
 
-/// What the next visit should know of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remembered {
-    /// Its name.
-    pub id: JobId,
-    /// Whether it has ended.
-    pub ended: bool,
+/// What a wait was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The next attempt to connect.
+    Retry,
+    /// The next question whether the worker is ready.
+    Ready,
+    /// The next look at the queue.
+    Queue,
 }
 
 /// What the worker said of itself.
@@ -105,29 +111,34 @@ pub struct Session {
     jobs: Vec<Job>,
     previews: BTreeMap<Selection, Preview>,
     selected: Option<Selection>,
+    gallery: Gallery,
     rejection: Option<ErrorBody>,
+    complaint: Option<ErrorBody>,
     next_tag: u32,
-    remembered: Vec<Remembered>,
+    /// Whether the worker has told of its queue.
+    is_queue_known: bool,
+    /// Whether the next look at the queue is set.
+    is_queue_due: bool,
     commands: VecDeque<Command>,
 }
 
 impl Session {
-    /// A session that connects at once, says it is `client`, shows the token that was kept, and looks for the jobs of an
-    /// earlier visit.
-    pub fn new(client: impl Into<String>, token: Option<Secret>, remembered: Vec<Remembered>) -> Self {
-        let recall =
-            |r: &Remembered| Job::new(r.id.clone(), JobRequest::default(), Phase::Remembered { ended: r.ended });
+    /// A session that connects at once, says it is `client`, and shows the token that was kept.
+    pub fn new(client: impl Into<String>, token: Option<Secret>) -> Self {
         Self {
             client: client.into(),
             token,
             link: Link::Connecting { failures: 0 },
             worker: None,
-            jobs: remembered.iter().take(JOBS_KEPT_MAX).map(recall).collect(),
+            jobs: Vec::new(),
             previews: BTreeMap::new(),
             selected: None,
+            gallery: Gallery::default(),
             rejection: None,
+            complaint: None,
             next_tag: 1,
-            remembered,
+            is_queue_known: false,
+            is_queue_due: false,
             commands: VecDeque::from([Command::Connect]),
         }
     }
@@ -152,9 +163,14 @@ impl Session {
         self.worker.as_ref()
     }
 
-    /// All jobs, newest first.
+    /// All jobs that are known, newest first.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
+    }
+
+    /// Why the newest wish about a job of the queue or the gallery was not granted.
+    pub fn complaint(&self) -> Option<&ErrorBody> {
+        self.complaint.as_ref()
     }
 
     /// Why the newest submit did not become a job.
@@ -176,7 +192,7 @@ impl Session {
 
     /// The newest preview of what is shown.
     pub fn shown_preview(&self) -> Option<&Preview> {
-        self.previews.get(&self.shown()?)
+        self.preview(&self.shown()?)
     }
 
     /// Where the decoder for previews of what is shown lies on the worker, if its model has one.
@@ -186,7 +202,13 @@ impl Session {
         model.preview_decoder.as_deref()
     }
 
-    fn job(&self, id: &JobId) -> Option<&Job> {
+    /// The newest preview of a picture.
+    pub fn preview(&self, selection: &Selection) -> Option<&Preview> {
+        self.previews.get(selection)
+    }
+
+    /// A job that is known.
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
         self.jobs.iter().find(|job| &job.id == id)
     }
 
@@ -202,15 +224,14 @@ impl Session {
         let tag = self.next_tag;
         self.next_tag = self.next_tag.wrapping_add(1);
         let request = JobRequest { id: Some(id.clone()), ..request };
+        self.selected = Some(Selection { job: id.clone(), index: 0 });
         self.jobs.insert(0, Job::new(id, request.clone(), Phase::Submitting { tag }));
-        self.selected = None;
         self.rejection = None;
         if self.link == Link::Connected {
             self.send(ClientFrame::Submit { tag, job: request });
         }
         self.forget_oldest();
         self.commands.push_back(Command::Draw);
-        self.remember();
     }
 
     /// Asks the worker to end a job. One that it has not answered yet is withdrawn when it does.
@@ -219,9 +240,7 @@ impl Session {
         if self.link == Link::Connected {
             self.send(ClientFrame::Cancel { job: id.clone() });
         } else if matches!(job.phase, Phase::Submitting { .. }) {
-            self.jobs.retain(|job| &job.id != id);
-            self.commands.push_back(Command::Draw);
-            self.remember();
+            self.forget(id);
         }
     }
 
@@ -234,6 +253,11 @@ impl Session {
 
     /// Shows a picture until another is chosen or a new job begins.
     pub fn select(&mut self, selection: Selection) {
+        if let Some(job) = self.job(&selection.job).filter(|job| job.is_followed() && !job.ended() && !job.has_previews)
+        {
+            let (job, after) = (job.id.clone(), job.last_seq);
+            self.attach(job, after, true);
+        }
         self.selected = Some(selection);
         self.commands.push_back(Command::Draw);
     }
@@ -258,23 +282,25 @@ impl Session {
         for job in &mut self.jobs {
             job.handle = None;
         }
-        self.commands.push_back(Command::Retry { delay_ms });
+        self.commands.push_back(Command::After { delay_ms, then: Wake::Retry });
     }
 
-    /// The wait of [`Command::Retry`] is over, or the network is back: connects, unless that is under way.
-    pub fn retry_due(&mut self) {
-        if let Link::Waiting { failures, .. } = self.link {
-            self.link = Link::Connecting { failures };
-            self.commands.push_back(Command::Connect);
-        }
-    }
-
-    /// The worker's answer to `GET /ready`, `None` if there was none.
-    pub fn readiness(&mut self, ready: Option<bool>) {
-        let Some(worker) = self.worker.as_mut().filter(|_| self.link == Link::Connected) else { return };
-        worker.ready = ready;
-        if ready == Some(false) {
-            self.commands.push_back(Command::AskReady { delay_ms: READY_INTERVAL_MS });
+    /// A wait of [`Command::After`] is over, or the network is back, or the page is looked at again: does what is due,
+    /// unless that is under way.
+    pub fn due(&mut self, wake: Wake) {
+        match (wake, self.link) {
+            (Wake::Retry, Link::Waiting { failures, .. }) => {
+                self.link = Link::Connecting { failures };
+                self.commands.push_back(Command::Connect);
+            }
+            (Wake::Ready, Link::Connected) => self.call(Call::Ready),
+            (Wake::Queue, link) => {
+                self.is_queue_due = false;
+                if link == Link::Connected {
+                    self.call(Call::Queue);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -286,9 +312,12 @@ impl Session {
         match ServerFrame::from_json(text).map_err(FrameFault::Text)? {
             Some(ServerFrame::Session(frame)) => self.session_frame(frame),
             Some(ServerFrame::Event(event)) => {
-                if let Some(job) = self.job_mut(&event.job) {
-                    job.apply(event);
-                    self.remember();
+                let id = event.job.clone();
+                let Some(job) = self.job_mut(&id) else { return Ok(()) };
+                let had_ended = job.ended();
+                job.apply(event);
+                if !had_ended && job.state() == Some(JobState::Succeeded) {
+                    self.gallery.finished(&id);
                 }
             }
             None => {}
@@ -304,7 +333,7 @@ impl Session {
         let header = FrameHeader::decode(&frame).map_err(FrameFault::Binary)?;
         let Some(job) = self.jobs.iter().find(|job| job.handle == Some(header.handle)) else { return Ok(()) };
         let selection = Selection { job: job.id.clone(), index: header.batch_index };
-        let shown = self.shown().as_ref() == Some(&selection);
+        let shown = self.shown().is_some_and(|shown| shown.job == selection.job);
         self.previews.insert(selection, Preview { step: header.step, frame: frame.into() });
         if shown {
             self.commands.push_back(Command::Draw);
@@ -317,8 +346,11 @@ impl Session {
             SessionFrame::Welcome { server, limits, catalogue, .. } => {
                 self.link = Link::Connected;
                 self.worker = Some(Worker { server, limits, catalogue, ready: None });
-                self.commands.push_back(Command::AskReady { delay_ms: 0 });
                 self.resume();
+                self.call(Call::Ready);
+                self.call(Call::Queue);
+                let newest = self.gallery.refresh();
+                self.call(newest);
             }
             SessionFrame::Accepted { handle, job: view, preview, .. }
             | SessionFrame::Attached { handle, job: view, preview } => {
@@ -326,7 +358,6 @@ impl Session {
                 job.handle = Some(handle);
                 job.basis = Some(preview);
                 job.apply_view(*view);
-                self.remember();
             }
             SessionFrame::Rejected { tag, error } => {
                 let known = self.jobs.len();
@@ -334,10 +365,9 @@ impl Session {
                 if self.jobs.len() < known {
                     self.rejection = Some(error);
                     self.commands.push_back(Command::Draw);
-                    self.remember();
                 }
             }
-            // This client brings no pictures yet.
+            // Pictures travel over HTTP, whose uploads a proxy may stream.
             SessionFrame::Uploaded { .. } | SessionFrame::UploadRejected { .. } => {}
             SessionFrame::Error { error, job: None } if error.code == ErrorCode::Unauthorized => self.lock(),
             SessionFrame::Error { error, job: Some(id) } => self.job_error(&id, error),
@@ -348,17 +378,18 @@ impl Session {
     /// After `welcome`: repeats what was not answered and follows what has not ended. Oldest first, so that
     /// the worker queues the jobs in the order in which they were asked for.
     fn resume(&mut self) {
+        let shown = self.shown().map(|shown| shown.job);
         let frames: Vec<_> = self
             .jobs
-            .iter()
+            .iter_mut()
             .rev()
             .filter_map(|job| match job.phase {
                 Phase::Submitting { tag } => Some(ClientFrame::Submit { tag, job: job.request.clone() }),
-                _ => job.awaits_attach().then(|| ClientFrame::Attach {
-                    job: job.id.clone(),
-                    after: job.last_seq,
-                    preview: PreviewOptions::default(),
-                }),
+                Phase::Known(state) if state.is_terminal() => None,
+                Phase::Known(_) => {
+                    job.has_previews |= shown.as_ref() == Some(&job.id);
+                    Some(attach(job.id.clone(), job.last_seq, job.has_previews))
+                }
             })
             .collect();
         for frame in frames {
@@ -379,41 +410,41 @@ impl Session {
     }
 
     fn job_error(&mut self, id: &JobId, error: ErrorBody) {
-        let Some(job) = self.job_mut(id) else { return };
-        if job.ended() {
-            // A picture of an earlier visit that the worker has forgotten since: nobody misses it.
-            if job.state().is_none() {
-                self.jobs.retain(|job| &job.id != id);
-            }
-        } else if error.code == ErrorCode::JobNotFound {
-            job.fail(error);
-        } else {
-            self.rejection = Some(error);
+        let Some(job) = self.job_mut(id).filter(|job| !job.ended()) else { return };
+        match error.code {
+            ErrorCode::JobNotFound | ErrorCode::JobExpired => job.fail(error),
+            // It is drawn all the same, and the looks at the queue tell how it gets on.
+            ErrorCode::TooManyJobs => {}
+            _ => self.rejection = Some(error),
         }
         self.commands.push_back(Command::Draw);
-        self.remember();
+    }
+
+    fn attach(&mut self, id: JobId, after: u64, previews: bool) {
+        if let Some(job) = self.job_mut(&id) {
+            job.has_previews = previews;
+        }
+        self.send(attach(id, after, previews));
     }
 
     fn send(&mut self, frame: ClientFrame) {
         self.commands.push_back(Command::Send(Box::new(frame)));
     }
 
+    /// What the gallery shows stays known, and so do the newest of the others.
     fn forget_oldest(&mut self) {
-        while self.jobs.len() > JOBS_KEPT_MAX {
-            let Some(oldest) = self.jobs.iter().rposition(Job::ended) else { return };
-            let id = self.jobs.remove(oldest).id;
-            self.previews.retain(|selection, _| selection.job != id);
-        }
+        let gallery = &self.gallery;
+        let mut kept = 0;
+        self.jobs.retain(|job| {
+            kept += usize::from(job.ended() && !gallery.found().contains(&job.id));
+            kept <= JOBS_KEPT_MAX || !job.ended() || gallery.found().contains(&job.id)
+        });
+        let jobs = &self.jobs;
+        self.previews.retain(|selection, _| jobs.iter().any(|job| job.id == selection.job && !job.ended()));
     }
+}
 
-    /// Asks to keep the jobs if what is worth keeping changed: failed and canceled ones are not.
-    fn remember(&mut self) {
-        let worth = |job: &&Job| !job.ended() || !job.images.is_empty() || job.state().is_none();
-        let now: Vec<_> =
-            self.jobs.iter().filter(worth).map(|job| Remembered { id: job.id.clone(), ended: job.ended() }).collect();
-        if now != self.remembered {
-            self.remembered.clone_from(&now);
-            self.commands.push_back(Command::Remember(now));
-        }
-    }
+fn attach(job: JobId, after: u64, previews: bool) -> ClientFrame {
+    let mode = if previews { PreviewMode::Latent } else { PreviewMode::None };
+    ClientFrame::Attach { job, after, preview: PreviewOptions { mode, ..PreviewOptions::default() } }
 }

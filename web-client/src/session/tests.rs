@@ -7,7 +7,9 @@ use sd_protocol::{
 
 use super::link::{RETRY_FIRST_MS, RETRY_LONGEST_MS, retry_delay_ms};
 use super::machine::JOBS_KEPT_MAX;
-use super::{Command, Link, Phase, Remembered, Selection, Session};
+use super::{Call, Command, Link, Phase, Refusal, Selection, Session, Wake};
+
+mod store;
 
 fn id(name: &str) -> JobId {
     JobId::parse(name).unwrap()
@@ -21,7 +23,6 @@ fn view(name: &str, state: JobState, last_seq: u64) -> Box<JobView> {
     Box::new(JobView {
         id: id(name),
         state,
-        favorite: false,
         request: JobRequest { seed: Some(7), ..request("a balloon") },
         queue_position: None,
         step: 0,
@@ -34,6 +35,7 @@ fn view(name: &str, state: JobState, last_seq: u64) -> Box<JobView> {
         warnings: Vec::new(),
         error: None,
         last_seq,
+        favorite: false,
         stream_url: format!("/v1/jobs/{name}/stream"),
     })
 }
@@ -63,7 +65,7 @@ fn image() -> ImageView {
     ImageView {
         index: 0,
         url: "/v1/jobs/a/images/0".into(),
-        thumbnail_url: None,
+        thumbnail_url: Some("/v1/jobs/a/images/0/thumbnail".into()),
         format: ImageFormat::Png,
         width: 64,
         height: 64,
@@ -123,7 +125,7 @@ fn welcome_with(session: &mut Session, models: Vec<ModelEntry>) {
 
 /// A connected session whose commands so far are taken.
 fn connected() -> Session {
-    let mut session = Session::new("test", None, Vec::new());
+    let mut session = Session::new("test", None);
     welcome(&mut session);
     commands(&mut session);
     session
@@ -147,7 +149,7 @@ fn accept(session: &mut Session, tag: u32, handle: u32, name: &str) {
 
 #[test]
 fn greets_and_learns_the_worker() {
-    let mut session = Session::new("test", None, Vec::new());
+    let mut session = Session::new("test", None);
     assert_eq!(commands(&mut session), [Command::Connect]);
     session.opened();
     assert_eq!(sent(&mut session), [hello(None)]);
@@ -159,13 +161,13 @@ fn greets_and_learns_the_worker() {
 
 #[test]
 fn asks_for_a_token_and_comes_back_with_it() {
-    let mut session = Session::new("test", None, Vec::new());
+    let mut session = Session::new("test", None);
     session.submit(request("a balloon"), id("a"));
     session.opened();
     assert_eq!(sent(&mut session), [hello(None)]);
     turn_away(&mut session);
     assert_eq!(session.link(), Link::Locked { refused: false });
-    session.retry_due();
+    session.due(Wake::Retry);
     assert_eq!(commands(&mut session), [], "without a token there is nothing to try");
 
     session.unlock(Secret::new("wrong"));
@@ -182,7 +184,7 @@ fn asks_for_a_token_and_comes_back_with_it() {
     let job = JobRequest { id: Some(id("a")), ..request("a balloon") };
     assert_eq!(sent(&mut session), [hello(Some("right")), ClientFrame::Submit { tag: 1, job }]);
     session.closed(0.0);
-    session.retry_due();
+    session.due(Wake::Retry);
     session.opened();
     assert!(sent(&mut session).contains(&hello(Some("right"))), "a lost connection is repaired with the same token");
 }
@@ -223,8 +225,8 @@ fn resumes_after_the_last_event_it_saw() {
     happen(&mut session, "a", 2, Event::Started { steps: 20 });
     session.closed(0.0);
     assert_eq!(session.link(), Link::Waiting { failures: 1, delay_ms: RETRY_FIRST_MS / 2 });
-    session.retry_due();
-    session.retry_due();
+    session.due(Wake::Retry);
+    session.due(Wake::Retry);
     let connects = commands(&mut session).iter().filter(|c| **c == Command::Connect).count();
     assert_eq!(connects, 1, "one attempt at a time");
 
@@ -249,7 +251,7 @@ fn repeats_an_unanswered_submit_under_the_same_id() {
     session.closed(0.5);
     session.submit(request("two"), id("b"));
     assert_eq!(sent(&mut session), [], "nothing can be sent now");
-    session.retry_due();
+    session.due(Wake::Retry);
     welcome(&mut session);
     let repeated = sent(&mut session);
     assert_eq!(repeated[1], first[0]);
@@ -290,35 +292,6 @@ fn rejected_submit_leaves_its_reasons() {
 }
 
 #[test]
-fn finds_the_jobs_of_an_earlier_visit() {
-    let names = [("new", false), ("done", true), ("gone", true), ("lost", false)];
-    let remembered = names.map(|(name, ended)| Remembered { id: id(name), ended }).to_vec();
-    let mut session = Session::new("test", None, remembered);
-    welcome(&mut session);
-    let attached = sent(&mut session).into_iter().filter(|f| matches!(f, ClientFrame::Attach { after: 0, .. }));
-    assert_eq!(attached.count(), 4);
-
-    let job = view("new", JobState::Running, 2);
-    receive(&mut session, SessionFrame::Attached { handle: 1, job, preview: basis() });
-    let mut done = view("done", JobState::Succeeded, 4);
-    done.images.push(image());
-    receive(&mut session, SessionFrame::Attached { handle: 2, job: done, preview: basis() });
-    for name in ["gone", "lost"] {
-        let error = ErrorBody::new(ErrorCode::JobNotFound, "no such job");
-        receive(&mut session, SessionFrame::Error { error, job: Some(id(name)) });
-    }
-    let states: Vec<_> = session.jobs().iter().map(|job| (job.id.as_str(), job.state())).collect();
-    let (running, succeeded, failed) = (JobState::Running, JobState::Succeeded, JobState::Failed);
-    assert_eq!(states, [("new", Some(running)), ("done", Some(succeeded)), ("lost", Some(failed))]);
-    let last = commands(&mut session).into_iter().rev().find_map(|c| match c {
-        Command::Remember(jobs) => Some(jobs),
-        _ => None,
-    });
-    let kept = [("new", false), ("done", true)].map(|(name, ended)| Remembered { id: id(name), ended });
-    assert_eq!(last, Some(kept.to_vec()));
-}
-
-#[test]
 fn shows_the_newest_until_another_is_chosen() {
     let mut session = connected();
     session.submit(request("one"), id("a"));
@@ -339,7 +312,7 @@ fn shows_the_newest_until_another_is_chosen() {
 #[test]
 fn forgets_the_oldest_finished_job() {
     let mut session = connected();
-    for number in 0..JOBS_KEPT_MAX as u32 + 2 {
+    for number in 0..JOBS_KEPT_MAX as u32 + 4 {
         let name = format!("job-{number}");
         session.submit(request("x"), id(&name));
         accept(&mut session, number + 1, number, &name);
@@ -347,7 +320,7 @@ fn forgets_the_oldest_finished_job() {
             happen(&mut session, &name, 2, Event::Canceled);
         }
     }
-    assert_eq!(session.jobs().len(), JOBS_KEPT_MAX);
+    assert_eq!(session.jobs().len(), JOBS_KEPT_MAX + 2, "beside the two that have not ended");
     let oldest: Vec<_> = session.jobs().iter().rev().take(2).map(|job| job.id.as_str()).collect();
     assert_eq!(oldest, ["job-0", "job-3"], "the unfinished one stays");
 }
@@ -366,9 +339,13 @@ fn frames_of_noise_change_nothing() {
 #[test]
 fn asks_a_loading_worker_until_it_is_ready() {
     let mut session = connected();
-    session.readiness(Some(false));
-    assert!(matches!(commands(&mut session)[..], [Command::AskReady { delay_ms: 1000 }]));
-    session.readiness(Some(true));
+    let loading = ErrorBody::new(ErrorCode::Loading, "a model is being loaded");
+    session.answered(Call::Ready, Err(Refusal::Refused(loading))).unwrap();
+    assert_eq!(session.worker().unwrap().ready, Some(false));
+    assert_eq!(commands(&mut session), [Command::After { delay_ms: 1000, then: Wake::Ready }]);
+    session.due(Wake::Ready);
+    assert_eq!(commands(&mut session), [Command::Call(Call::Ready)]);
+    session.answered(Call::Ready, Ok(String::new())).unwrap();
     assert_eq!(commands(&mut session), []);
     assert_eq!(session.worker().unwrap().ready, Some(true));
 }

@@ -2,12 +2,11 @@
 
 use leptos::prelude::*;
 use sd_protocol::Secret;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::Response;
+use wasm_bindgen_futures::spawn_local;
 
 use super::socket::{Heard, Socket};
-use super::{errors, page, storage};
-use crate::session::{Command, FrameFault, Session};
+use super::{errors, fetch, page, storage};
+use crate::session::{Command, FrameFault, Session, Wake};
 
 /// Name and version of this client, for the worker's log.
 const CLIENT: &str = concat!("sd-web-client/", env!("CARGO_PKG_VERSION"));
@@ -21,15 +20,14 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// A session that connects at once and looks for the jobs of the last visit.
+    /// A session that connects at once.
     pub(crate) fn start() -> Self {
-        let remembered = storage::load(storage::JOBS).unwrap_or_default();
         let driver = Self {
-            session: RwSignal::new(Session::new(CLIENT, storage::token(), remembered)),
+            session: RwSignal::new(Session::new(CLIENT, storage::token())),
             preview: RwSignal::new(()),
             socket: StoredValue::new_local(None),
         };
-        let online = window_event_listener(leptos::ev::online, move |_| driver.act(Session::retry_due));
+        let online = window_event_listener(leptos::ev::online, move |_| driver.act(|session| session.due(Wake::Retry)));
         on_cleanup(move || online.remove());
         driver.act(|_| ());
         driver
@@ -90,16 +88,18 @@ impl Driver {
                         }
                     });
                 }
-                Command::Retry { delay_ms } => page::after(delay_ms, move || self.act(Session::retry_due)),
-                Command::AskReady { delay_ms } => page::after(delay_ms, move || {
-                    spawn_local(async move {
-                        let ready = ask_ready().await;
-                        self.act(|session| session.readiness(ready));
-                    });
+                Command::After { delay_ms, then } => {
+                    page::after(delay_ms, move || self.act(|session| session.due(then)));
+                }
+                Command::Call(call) => spawn_local(async move {
+                    let Some(token) = self.session.try_with_untracked(|session| session.token().cloned()) else {
+                        return;
+                    };
+                    let answer = fetch::call(&call, token.as_ref()).await;
+                    self.act(|session| warn_of(session.answered(call, answer)));
                 }),
                 Command::Draw => self.preview.notify(),
                 Command::ForgetToken => storage::forget_token(),
-                Command::Remember(jobs) => storage::save(storage::JOBS, &jobs),
             }
         }
     }
@@ -123,10 +123,4 @@ fn warn_of(result: Result<(), FrameFault>) {
     if let Err(fault) = result {
         errors::warn(&fault);
     }
-}
-
-/// Whether the worker can start a job at once; `None` when it could not be asked.
-async fn ask_ready() -> Option<bool> {
-    let response = JsFuture::from(page::window().fetch_with_str("/ready")).await.ok()?;
-    Some(Response::from(response).ok())
 }

@@ -11,8 +11,10 @@
 //! | [`socket`] | one WebSocket as callbacks |
 //! | [`fetch`] | what the worker has under an address |
 //! | [`pictures`] | addresses that an `<img>` can load, also where the worker asks for a token |
+//! | [`tokens`] | how a prompt falls into tokens, asked of the worker |
+//! | [`text`] | text areas: what is selected, and edits that their undo takes back |
 //! | [`storage`] | what is kept in the browser between visits |
-//! | [`page`] | address, query, random numbers, the size of the screen |
+//! | [`page`] | address, query, random numbers, the size of the screen, what has the focus |
 //! | [`errors`] | panics and faults, told in the console |
 //!
 //! # Invariants
@@ -31,5 +33,7 @@ pub(crate) mod pictures;
 mod preview_canvas;
 mod socket;
 pub(crate) mod storage;
+pub(crate) mod text;
+pub(crate) mod tokens;
 
 pub use preview_canvas::PreviewCanvas;

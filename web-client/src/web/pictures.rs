@@ -1,13 +1,14 @@
 //! Addresses that an `<img>` can load. It cannot send a token, so where the worker asks for one, a picture is fetched
 //! with it and shown from a copy in memory.
 
+use js_sys::{Array, Object, Reflect};
 use leptos::prelude::*;
 use sd_protocol::Secret;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Blob, Url};
+use web_sys::{Blob, ClipboardItem, Url};
 
-use super::errors;
 use super::fetch::{self, FetchError};
+use super::{errors, page};
 use crate::session::Session;
 
 /// A copy in memory, there for as long as this value.
@@ -62,4 +63,15 @@ async fn fetch_copy(url: &str, token: &Secret) -> Result<Copy, FetchError> {
     let response = fetch::get(url, Some(token)).await?;
     let blob = Blob::from(JsFuture::from(response.blob()?).await?);
     Ok(Copy(Url::create_object_url_with_blob(&blob)?))
+}
+
+/// Puts the PNG at `url` on the worker into the clipboard.
+pub(crate) async fn copy(url: &str, token: Option<&Secret>) -> Result<(), FetchError> {
+    let response = fetch::get(url, token).await?;
+    let record = Object::new();
+    // A promise of the picture: a browser that asks for a recent click takes no item that comes later.
+    Reflect::set(&record, &"image/png".into(), response.blob()?.as_ref()).map_err(FetchError::from)?;
+    let item = ClipboardItem::new_with_record_from_str_to_blob_promise(&record)?;
+    JsFuture::from(page::window().navigator().clipboard().write(&Array::of1(&item))).await?;
+    Ok(())
 }

@@ -45,7 +45,7 @@ impl PreviewCanvas {
         basis_json: String,
         backend: Option<String>,
     ) -> Result<PreviewCanvas, JsValue> {
-        let basis = serde_json::from_str(&basis_json).map_err(|fault| errors::to_js(&fault))?;
+        let basis = sd_protocol::read(&basis_json).map_err(|fault| errors::to_js(&fault))?;
         let wish = match backend.as_deref() {
             None | Some("auto") => None,
             Some(name) => {

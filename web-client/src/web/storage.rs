@@ -5,8 +5,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use web_sys::Storage;
 
-/// The jobs that the next visit looks for.
-pub(crate) const JOBS: &str = "sd-worker.jobs";
 /// The token that the worker is shown.
 const TOKEN: &str = "sd-worker.token";
 /// The form as it was left.
@@ -14,7 +12,7 @@ pub(crate) const DRAFT: &str = "sd-worker.draft";
 
 /// What was kept under `key`, if it is there and readable.
 pub(crate) fn load<T: DeserializeOwned>(key: &str) -> Option<T> {
-    serde_json::from_str(&storage()?.get_item(key).ok()??).ok()
+    sd_protocol::read(&storage()?.get_item(key).ok()??).ok()
 }
 
 /// Keeps `value` under `key`, where the browser allows it.

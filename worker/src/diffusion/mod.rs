@@ -11,9 +11,10 @@
 //! | [`prompt`] | from text to chunks of weighted tokens |
 //! | [`embeddings`] | textual inversion: words that stand for vectors |
 //! | [`lora`] | low-rank adapters: files of many dialects, as patches of layers |
+//! | [`preview`] | from clean latents to a rough picture |
 //! | [`pixels`] | from the decoder's numbers to bytes; resizing and blurring |
 //! | [`inpaint`] | what of a picture is drawn anew, and how it comes back into the picture |
-//! | [`nn`] | the networks: CLIP text encoder, UNet2DCondition, AutoencoderKL |
+//! | [`nn`] | the networks: CLIP text encoder, UNet2DCondition, AutoencoderKL, AutoencoderTiny's decoder |
 //! | [`ops`] | the operations that the networks are written over, channels last |
 //! | [`weights`] | model files: header check, mmap, tensors by name |
 //! | [`placement`] | the device and the type that networks compute in |
@@ -37,6 +38,7 @@ pub mod ops;
 pub mod pipeline;
 pub mod pixels;
 pub mod placement;
+pub mod preview;
 pub mod prompt;
 pub mod recent;
 pub mod schedulers;

@@ -7,13 +7,15 @@
 //! | [`picture`] | the picture that a job starts from |
 //! | [`reporter`] | what the computation says about a job; its drop publishes `failed` |
 //! | [`finisher`] | the thread that encodes and stores pictures while the engine draws the next job |
+//! | [`painter`] | the thread that makes pictures of previews, for viewers that want them |
 //!
 //! # Invariants
-//! * Both threads are named, block, and know no tokio task.
+//! * All threads are named, block, and know no tokio task.
 //! * A panic in a job is that job's failure: the model is loaded anew and the loop goes on.
 //! * A job that left the queue reaches a terminal event whatever happens: its [`JobReporter`] sees to it.
 
 pub mod finisher;
+pub mod painter;
 pub mod picture;
 pub mod queue;
 pub mod reporter;

@@ -11,11 +11,12 @@ use sd_protocol::{ErrorBody, ErrorCode};
 use tokio::sync::watch;
 
 use super::finisher::{self, Drawn};
+use super::painter;
 use super::queue::{Job, JobQueue};
 use super::reporter::JobReporter;
 use crate::diffusion::inpaint::InpaintPlan;
 use crate::diffusion::{Finished, GenerateError, GenerationSpec, Observer, Outcome, Pipeline, Start, StepView};
-use crate::jobs::Registry;
+use crate::jobs::{PictureQueue, Registry};
 use crate::models::{ByteSize, LoadProgress, LoadedModels, ModelLoader};
 
 /// What the engine is up to, for `/ready`.
@@ -36,6 +37,7 @@ pub enum EngineStatus {
 pub struct Engine {
     status: watch::Receiver<EngineStatus>,
     threads: [JoinHandle<()>; 2],
+    picture_queue: Arc<PictureQueue>,
 }
 
 impl Engine {
@@ -51,13 +53,15 @@ impl Engine {
         registry: Arc<Registry>,
     ) -> std::io::Result<Self> {
         let metrics = Arc::clone(registry.metrics());
+        let picture_queue = Arc::clone(registry.picture_queue());
+        painter::start(loader.catalogue().to_vec(), Arc::clone(&picture_queue))?;
         let (drawn, finisher) = finisher::start(registry)?;
         let (status_sender, status) = watch::channel(EngineStatus::Loading);
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
             let models = LoadedModels::new(model_memory, metrics);
             EngineThread { loader, drawn, status: status_sender, models }.run(&queue);
         })?;
-        Ok(Self { status, threads: [engine, finisher] })
+        Ok(Self { status, threads: [engine, finisher], picture_queue })
     }
 
     /// What the engine is up to, now and from now on.
@@ -65,13 +69,15 @@ impl Engine {
         self.status.clone()
     }
 
-    /// Waits for both threads; the queue must be closed. Blocks.
+    /// Waits for the threads that draw and store; the queue must be closed. What makes previews stops by itself, as
+    /// nobody waits for those any more. Blocks.
     pub fn join(self) {
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("an engine thread ended in a panic");
             }
         }
+        self.picture_queue.close();
     }
 }
 

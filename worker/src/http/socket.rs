@@ -16,7 +16,7 @@ use axum::extract::{Extension, State};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use sd_protocol::limits::{BINARY_BYTES_MAX, SOCKET_REPLIES_MAX, TEXT_BYTES_MAX};
-use sd_protocol::{ErrorCode, JobId, SUBPROTOCOL, ServerFrame};
+use sd_protocol::{ErrorCode, JobId, PreviewOptions, SUBPROTOCOL, ServerFrame};
 use tokio::sync::mpsc;
 
 use super::App;
@@ -44,6 +44,8 @@ enum Outgoing {
     Frame(Box<ServerFrame>),
     /// Send a frame, then the news of a job under a handle of this connection.
     Follow { greeting: Box<ServerFrame>, handle: u32, reader: JobReader },
+    /// Send other previews of a job.
+    Preview(JobId, PreviewOptions),
     /// Send no more news of a job.
     Unfollow(JobId),
     /// The client answered a ping.

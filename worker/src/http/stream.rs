@@ -53,7 +53,8 @@ pub struct ServerSentEvent {
     /// Number of the event in the job's log; durable events alone have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    /// An `EventFrame` as JSON; of a `preview` a binary frame in base64.
+    /// An `EventFrame` as JSON. Of a `preview` a binary frame in base64 where latents are wanted, or a picture as a
+    /// data URL such as `data:image/jpeg;step=5;steps=20;batch_index=0;batch_size=1;base64,…`.
     data: String,
 }
 
@@ -125,6 +126,11 @@ fn news_events(reader: JobReader, closing: CancellationToken) -> impl Stream<Ite
 }
 
 fn sse_events(news: &News, dtype: sd_protocol::PreviewDtype, metrics: &Metrics) -> Vec<SseEvent> {
+    let preview = |data: String, missed: u32| {
+        metrics.sent(Wire::Sse, data.len());
+        metrics.preview_sent(Wire::Sse, missed);
+        SseEvent::default().event("preview").data(data)
+    };
     match news {
         News::Event(frame) => {
             let data = outlet::event_json(frame);
@@ -136,12 +142,10 @@ fn sse_events(news: &News, dtype: sd_protocol::PreviewDtype, metrics: &Metrics) 
             }]
         }
         News::Latents { snapshot, missed } => outlet::previews(snapshot, dtype)
-            .map(|preview| {
-                let data = BASE64_STANDARD.encode(preview.encode(HANDLE));
-                metrics.sent(Wire::Sse, data.len());
-                metrics.preview_sent(Wire::Sse, *missed);
-                SseEvent::default().event("preview").data(data)
-            })
+            .map(|frame| preview(BASE64_STANDARD.encode(frame.encode(HANDLE)), *missed))
             .collect(),
+        News::Pictures { pictures, missed } => {
+            pictures.frames.iter().map(|frame| preview(outlet::data_url(frame), *missed)).collect()
+        }
     }
 }

@@ -332,15 +332,16 @@ impl<'a> Check<'a> {
         if asked.len() > LORAS_MAX {
             self.faults.add("loras", format!("are {}, the limit is {LORAS_MAX}", asked.len()));
         }
-        let choose = |LoraRequest { name, weight }: &LoraRequest| {
-            let weight = self.faults.range("loras.weight", *weight, -LORA_WEIGHT_MAX, LORA_WEIGHT_MAX);
+        let choose = |(at, LoraRequest { name, weight }): (usize, &LoraRequest)| {
+            let field = format!("loras[{at}].weight");
+            let weight = self.faults.range(&field, *weight, -LORA_WEIGHT_MAX, LORA_WEIGHT_MAX);
             let Some(path) = known.path(name) else {
-                self.faults.add("loras.name", unknown(name, known.names()));
+                self.faults.add(&format!("loras[{at}].name"), unknown(name, known.names()));
                 return None;
             };
             Some(LoraChoice { name: name.clone(), path: path.into(), weight: f64::from(weight) })
         };
-        asked.iter().filter_map(choose).collect()
+        asked.iter().enumerate().filter_map(choose).collect()
     }
 
     /// The walk that `spec` asks for, of which each part was found to be possible alone.

@@ -209,7 +209,8 @@ fn fields_of_a_picture_go_with_a_picture() {
 #[test]
 fn names_and_fractions_are_checked() {
     let faults = |job| check(job).unwrap_err();
-    assert_eq!(faults(json!({"prompt": "a", "loras": [{"name": "ink"}]})), ["loras.name"]);
+    let loras = json!([{"name": "ink"}, {"name": "oil", "weight": 11.0}]);
+    assert_eq!(faults(json!({"prompt": "a", "loras": loras})), ["loras[0].name", "loras[1].weight", "loras[1].name"]);
     assert_eq!(faults(json!({"prompt": "a", "guidance_interval": [0.8, 0.2]})), ["guidance_interval"]);
     assert_eq!(faults(json!({"prompt": "a", "clip_skip": 12})), ["clip_skip"]);
     assert_eq!(

@@ -9,6 +9,7 @@ use std::time::Instant;
 use sd_protocol::{Event, EventFrame, JobId, JobState, JobView};
 use tokio::sync::watch;
 
+use super::pictures::{Ask, PictureKind, PictureQueue, PreviewPictures};
 use super::reader::JobReader;
 use super::store::{Store, StoredJob};
 use super::{now_ms, shutting_down};
@@ -32,6 +33,13 @@ pub struct LatentSnapshot {
     pub height: u32,
     /// The numbers.
     pub latents: Vec<f32>,
+}
+
+impl LatentSnapshot {
+    /// The latent of each image: `[height, width, channels]`.
+    pub fn images(&self) -> impl Iterator<Item = &[f32]> {
+        self.latents.chunks_exact(self.latents.len() / self.batch_size as usize)
+    }
 }
 
 /// Why a job is to end before its time.
@@ -58,6 +66,7 @@ pub struct JobCell {
     cancel: CancelToken,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
+    picture_queue: Arc<PictureQueue>,
     /// Serialises "store, then publish", so that sequence numbers have no gap and no reader sees what is not stored.
     writing: Mutex<()>,
     state: Mutex<CellState>,
@@ -75,7 +84,18 @@ struct CellState {
     /// Counts changes of the ephemeral event, so that a reader knows whether it has seen the newest.
     ephemeral_version: u64,
     ephemeral: Option<Event>,
+    /// Counts snapshots, as a job that is drawn anew counts its steps anew.
+    latents_version: u64,
     latents: Option<Arc<LatentSnapshot>>,
+    /// By [`PictureKind`].
+    pictures: [PicturesState; PictureKind::COUNT],
+}
+
+#[derive(Debug, Default)]
+struct PicturesState {
+    /// The newest snapshot that somebody wanted as pictures.
+    asked_version: u64,
+    newest: Option<Arc<PreviewPictures>>,
 }
 
 /// What a reader finds when it looks.
@@ -85,12 +105,19 @@ pub(super) struct Snapshot {
     pub(super) is_terminal: bool,
     pub(super) ephemeral_version: u64,
     pub(super) ephemeral: Option<Event>,
+    pub(super) latents_version: u64,
     pub(super) latents: Option<Arc<LatentSnapshot>>,
+    pub(super) pictures: [Option<Arc<PreviewPictures>>; PictureKind::COUNT],
 }
 
 impl JobCell {
     /// A job as it is stored.
-    pub(super) fn new(store: Arc<Store>, metrics: Arc<Metrics>, job: StoredJob) -> Self {
+    pub(super) fn new(
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        picture_queue: Arc<PictureQueue>,
+        job: StoredJob,
+    ) -> Self {
         let StoredJob { owner, view, log } = job;
         Self {
             id: view.id.clone(),
@@ -99,6 +126,7 @@ impl JobCell {
             cancel: CancelToken::default(),
             store,
             metrics,
+            picture_queue,
             writing: Mutex::new(()),
             state: Mutex::new(CellState {
                 view,
@@ -107,7 +135,9 @@ impl JobCell {
                 wish: None,
                 ephemeral_version: 0,
                 ephemeral: None,
+                latents_version: 0,
                 latents: None,
+                pictures: Default::default(),
             }),
             changed: watch::Sender::new(()),
             preview_readers: AtomicUsize::new(0),
@@ -262,11 +292,33 @@ impl JobCell {
 
     /// Publishes the newest clean latents.
     pub fn update_latents(&self, snapshot: LatentSnapshot) {
-        self.state().latents = Some(Arc::new(snapshot));
+        {
+            let mut state = self.state();
+            state.latents_version += 1;
+            state.latents = Some(Arc::new(snapshot));
+        }
         self.changed.send_replace(());
     }
 
-    /// Whether anyone wants latents; if not, they need not leave the device.
+    /// Has pictures made of the newest latents, if they still are those that a reader saw. Asked for once, whoever
+    /// wants them.
+    pub(super) fn ask_for_pictures(self: &Arc<Self>, kind: PictureKind, version: u64) {
+        let mut state = self.state();
+        let Some(snapshot) = state.latents.clone().filter(|_| state.latents_version == version) else { return };
+        let asked_before = std::mem::replace(&mut state.pictures[kind as usize].asked_version, version);
+        if asked_before == version {
+            return;
+        }
+        self.picture_queue.ask(Ask { job: Arc::downgrade(self), kind, snapshot });
+    }
+
+    /// Publishes what was asked for.
+    pub fn update_pictures(&self, kind: PictureKind, pictures: PreviewPictures) {
+        self.state().pictures[kind as usize].newest = Some(Arc::new(pictures));
+        self.changed.send_replace(());
+    }
+
+    /// Whether anyone wants previews; if not, latents need not leave the device.
     pub fn has_preview_readers(&self) -> bool {
         self.preview_readers.load(Ordering::Relaxed) > 0
     }
@@ -292,7 +344,9 @@ impl JobCell {
             is_terminal: state.view.state.is_terminal(),
             ephemeral_version: state.ephemeral_version,
             ephemeral: state.ephemeral.clone(),
+            latents_version: state.latents_version,
             latents: state.latents.clone(),
+            pictures: state.pictures.each_ref().map(|pictures| pictures.newest.clone()),
         }
     }
 

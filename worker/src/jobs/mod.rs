@@ -2,8 +2,9 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`cell`] | one job: its view, its numbered log, its newest progress and latents |
+//! | [`cell`] | one job: its view, its numbered log, its newest progress, latents and pictures |
 //! | [`reader`] | one viewer's place in a job: what it has not seen yet |
+//! | [`pictures`] | latents that somebody wants as pictures, on their way to whoever makes them |
 //! | [`registry`] | all jobs: accept, find, list, cancel, forget |
 //! | [`store`] | SQLite and image files: what outlives the process |
 //!
@@ -14,6 +15,7 @@
 //! * Nothing here computes, and nothing here knows a socket.
 
 pub mod cell;
+pub mod pictures;
 pub mod reader;
 pub mod registry;
 pub mod store;
@@ -21,6 +23,7 @@ pub mod store;
 use sd_protocol::{ErrorBody, ErrorCode};
 
 pub use cell::{ChangeError, JobCell, LatentSnapshot, Wish};
+pub use pictures::{Ask, PictureKind, PictureQueue, PreviewPictures, Taken};
 pub use reader::{JobReader, News};
 pub use registry::{AcceptError, Accepted, Found, NewJob, Registry};
 pub use store::{JobFilter, Retention, Store, StoreError};

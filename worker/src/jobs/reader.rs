@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use sd_protocol::{Event, EventFrame, PreviewMode, PreviewOptions};
 use tokio::sync::watch;
 
-use super::cell::{JobCell, LatentSnapshot};
+use super::cell::{JobCell, LatentSnapshot, Snapshot};
+use super::pictures::{PictureKind, PreviewPictures};
 
 /// Something a viewer has not seen yet.
 #[derive(Clone, Debug)]
@@ -20,6 +21,13 @@ pub enum News {
         /// Previews that this viewer asked for and was too slow for, since the one before.
         missed: u32,
     },
+    /// The newest pictures of them.
+    Pictures {
+        /// The pictures, which all viewers of their kind share.
+        pictures: Arc<PreviewPictures>,
+        /// As of latents; also those that were never made, because making them takes longer than a step.
+        missed: u32,
+    },
 }
 
 /// A viewer of one job: remembers what it has seen, so that a slow one misses frames and never events.
@@ -31,6 +39,10 @@ pub struct JobReader {
     after: u64,
     ephemeral_seen: u64,
     step_seen: u32,
+    /// The newest preview is news even if one of the same step was seen in another mode.
+    is_mode_new: bool,
+    /// An image was handed out, or the end.
+    has_results: bool,
     ended: bool,
 }
 
@@ -40,7 +52,17 @@ impl JobReader {
             cell.preview_readers().fetch_add(1, Ordering::Relaxed);
         }
         let changed = cell.subscribe();
-        Self { cell, changed, preview, after, ephemeral_seen: 0, step_seen: 0, ended: false }
+        Self {
+            cell,
+            changed,
+            preview,
+            after,
+            ephemeral_seen: 0,
+            step_seen: 0,
+            is_mode_new: false,
+            has_results: false,
+            ended: false,
+        }
     }
 
     /// The job.
@@ -53,6 +75,19 @@ impl JobReader {
         self.preview
     }
 
+    /// Changes what previews it wants. In another mode the newest preview comes again.
+    pub fn set_preview(&mut self, preview: PreviewOptions) {
+        let before = std::mem::replace(&mut self.preview, preview);
+        let readers = self.cell.preview_readers();
+        if preview.mode != PreviewMode::None {
+            readers.fetch_add(1, Ordering::Relaxed);
+        }
+        if before.mode != PreviewMode::None {
+            readers.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.is_mode_new |= before.mode != preview.mode;
+    }
+
     /// Whether the terminal event was handed out: nothing follows.
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -63,13 +98,13 @@ impl JobReader {
         tokio_stream::wrappers::WatchStream::new(self.changed.clone())
     }
 
-    /// Everything since the last call: durable events in order, the newest progress and the newest latents
-    /// before the pictures and the end.
+    /// Everything since the last call: durable events in order, the newest progress and the newest preview before the
+    /// images and the end.
     pub fn drain(&mut self) -> Vec<News> {
         if self.ended {
             return Vec::new();
         }
-        let snapshot = self.cell.snapshot(self.after);
+        let mut snapshot = self.cell.snapshot(self.after);
         self.ended = snapshot.is_terminal;
         if self.ended && self.after == snapshot.last_seq {
             return Vec::new();
@@ -82,27 +117,53 @@ impl JobReader {
         }
         self.after = snapshot.last_seq;
         let is_result = |frame: &EventFrame| matches!(frame.event, Event::Image { .. }) || frame.event.is_terminal();
-        let results_at = snapshot.durable.iter().position(is_result).unwrap_or(snapshot.durable.len());
-        let mut durable = snapshot.durable.into_iter();
+        let durable = std::mem::take(&mut snapshot.durable);
+        let results_at = durable.iter().position(is_result).unwrap_or(durable.len());
+        let comes_late = self.has_results;
+        self.has_results |= results_at < durable.len();
+        let mut durable = durable.into_iter();
         news.extend(durable.by_ref().take(results_at).map(News::Event));
         if snapshot.ephemeral_version > self.ephemeral_seen {
             self.ephemeral_seen = snapshot.ephemeral_version;
             let job = self.cell.id().clone();
-            news.extend(snapshot.ephemeral.map(|event| News::Event(EventFrame { job, seq: None, event })));
+            news.extend(snapshot.ephemeral.take().map(|event| News::Event(EventFrame { job, seq: None, event })));
         }
-        if let Some(snapshot) = snapshot.latents.filter(|latents| self.wants(latents)) {
-            let wanted = snapshot.step.div_ceil(self.preview.every) - self.step_seen / self.preview.every;
-            self.step_seen = snapshot.step;
-            news.push(News::Latents { snapshot, missed: wanted.saturating_sub(1) });
+        // A picture that was not ready before the images has nothing to show any more.
+        if !(comes_late && PictureKind::of(self.preview.mode).is_some()) {
+            news.extend(self.preview_of(snapshot));
         }
         news.extend(durable.map(News::Event));
         news
     }
 
-    fn wants(&self, latents: &LatentSnapshot) -> bool {
-        self.preview.mode != PreviewMode::None
-            && latents.step > self.step_seen
-            && (latents.step == latents.steps || latents.step.is_multiple_of(self.preview.every))
+    /// The newest preview, where this viewer wants it; pictures that are not there yet are asked for.
+    fn preview_of(&mut self, snapshot: Snapshot) -> Option<News> {
+        let latents = snapshot.latents?;
+        let Some(kind) = PictureKind::of(self.preview.mode) else {
+            let is_news = self.preview.mode == PreviewMode::Latent && self.wants(latents.step, latents.steps);
+            return is_news.then(|| News::Latents { missed: self.seen(latents.step), snapshot: latents });
+        };
+        let is_made = snapshot.pictures[kind as usize].as_ref().is_some_and(|made| made.step == latents.step);
+        if !snapshot.is_terminal && !is_made && self.wants(latents.step, latents.steps) {
+            self.cell.ask_for_pictures(kind, snapshot.latents_version);
+        }
+        let [rgb, jpeg] = snapshot.pictures;
+        let pictures = if kind == PictureKind::Rgb { rgb } else { jpeg };
+        let pictures = pictures.filter(|pictures| self.wants(pictures.step, latents.steps))?;
+        Some(News::Pictures { missed: self.seen(pictures.step), pictures })
+    }
+
+    fn wants(&self, step: u32, steps: u32) -> bool {
+        let is_new = if self.is_mode_new { step >= self.step_seen } else { step > self.step_seen };
+        is_new && (step == steps || step.is_multiple_of(self.preview.every))
+    }
+
+    /// Notes that the preview of `step` is handed out, and returns how many were missed before it.
+    fn seen(&mut self, step: u32) -> u32 {
+        let wanted = step.div_ceil(self.preview.every) - self.step_seen / self.preview.every;
+        self.step_seen = step;
+        self.is_mode_new = false;
+        wanted.saturating_sub(1)
     }
 }
 

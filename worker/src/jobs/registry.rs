@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::cell::JobCell;
 use super::now_ms;
+use super::pictures::PictureQueue;
 use super::store::{JobFilter, Lookup, Retention, Store, StoreError, StoredJob};
 use crate::access::Caller;
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ pub struct Registry {
     store: Arc<Store>,
     retention: Retention,
     metrics: Arc<Metrics>,
+    picture_queue: Arc<PictureQueue>,
     alive: Mutex<HashMap<JobId, Arc<JobCell>>>,
 }
 
@@ -76,7 +78,8 @@ impl Registry {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(store: Store, retention: Retention, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
-        let registry = Self { store: Arc::new(store), retention, metrics, alive: Mutex::default() };
+        let (store, picture_queue) = (Arc::new(store), Arc::default());
+        let registry = Self { store, retention, metrics, picture_queue, alive: Mutex::default() };
         for job in registry.store.unfinished()? {
             let cell = registry.cell(job);
             registry.alive().insert(cell.id().clone(), cell);
@@ -93,6 +96,11 @@ impl Registry {
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What viewers want as pictures.
+    pub fn picture_queue(&self) -> &Arc<PictureQueue> {
+        &self.picture_queue
     }
 
     /// Stores a job as `queued`. Blocks on the disk.
@@ -227,7 +235,8 @@ impl Registry {
     }
 
     fn cell(&self, job: StoredJob) -> Arc<JobCell> {
-        Arc::new(JobCell::new(Arc::clone(&self.store), Arc::clone(&self.metrics), job))
+        let (store, metrics, pictures) = (&self.store, &self.metrics, &self.picture_queue);
+        Arc::new(JobCell::new(Arc::clone(store), Arc::clone(metrics), Arc::clone(pictures), job))
     }
 
     fn alive(&self) -> MutexGuard<'_, HashMap<JobId, Arc<JobCell>>> {

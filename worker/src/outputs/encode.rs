@@ -6,10 +6,11 @@ use std::io::Cursor;
 use exif::experimental::Writer;
 use exif::{Field, In, Tag, Value};
 use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use png::text_metadata::{ITXtChunk, TEXtChunk};
-use sd_protocol::{ImageFormat, OutputOptions};
+use sd_protocol::{ImageFormat, OutputOptions, PictureFormat};
 
 use super::Parameters;
 use crate::diffusion::Picture;
@@ -21,13 +22,16 @@ const REQUEST_KEY: &str = "sd-worker";
 /// What comes before a UTF-16 text in the `UserComment` of Exif.
 const UNICODE: &[u8; 8] = b"UNICODE\0";
 
+/// Quality of a JPEG that is looked at for a moment.
+const PREVIEW_QUALITY: u8 = 80;
+
 /// Why a picture has no file.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// Of a PNG.
     #[error("the PNG could not be written")]
     Png(#[from] png::EncodingError),
-    /// Of a JPEG or WebP.
+    /// Of a JPEG or WebP, or of a preview.
     #[error("the picture could not be written")]
     Image(#[from] image::ImageError),
     /// Of the parameters in it.
@@ -54,6 +58,25 @@ pub fn encode(picture: &Picture, output: OutputOptions, parameters: &Parameters)
             Ok(file)
         }
     }
+}
+
+/// The file of a preview, which says nothing about how it was made.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_preview(picture: &Picture, format: PictureFormat) -> Result<Vec<u8>, EncodeError> {
+    let mut file = Vec::new();
+    let Picture { width, height, rgb } = picture;
+    match format {
+        PictureFormat::Png => PngEncoder::new(&mut file).write_image(rgb, *width, *height, ExtendedColorType::Rgb8)?,
+        PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut file, PREVIEW_QUALITY).write_image(
+            rgb,
+            *width,
+            *height,
+            ExtendedColorType::Rgb8,
+        )?,
+    }
+    Ok(file)
 }
 
 fn png(picture: &Picture, parameters: &Parameters) -> Result<Vec<u8>, EncodeError> {

@@ -1,8 +1,8 @@
-//! Pictures that clients get: from pixels to a file that says how it was made.
+//! Pictures that clients get: from pixels to a file, which of a finished picture says how it was made.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`mod@encode`] | pixels → PNG, JPEG or WebP with parameters inside |
+//! | [`mod@encode`] | pixels → PNG, JPEG or WebP with parameters inside; previews without |
 //! | [`mod@thumbnail`] | files → small JPEGs for lists |
 //! | [`parameters`] | the parameters of a picture: as A1111 writes them, and as a request |
 //!
@@ -14,7 +14,7 @@ pub mod encode;
 pub mod parameters;
 pub mod thumbnail;
 
-pub use encode::{EncodeError, encode};
+pub use encode::{EncodeError, encode, encode_preview};
 pub use parameters::Parameters;
 pub use thumbnail::{ThumbnailError, thumbnail};
 

@@ -6,6 +6,7 @@ mod lanes;
 mod library;
 mod lives;
 mod owners;
+mod previews;
 mod quotas;
 mod scripted;
 mod ties;

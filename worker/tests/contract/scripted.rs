@@ -88,8 +88,8 @@ impl ScriptedLoader {
             latent_scale: 8,
             scaling_factor: 1.0,
             clip_skip_max: 0,
-            preview_rows: vec![[0.25; 3]; 4],
-            preview_bias: [0.5; 3],
+            preview_rows: vec![[0.0625, 0.03125, 0.0]; 4],
+            preview_bias: [0.0, 0.0, 0.25],
             examples: Vec::new(),
         };
         let model = |name: &str| CatalogueModel { name: name.into(), info: info.clone(), preview_decoder: None };

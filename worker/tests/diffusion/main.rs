@@ -17,6 +17,7 @@ mod networks;
 mod noise;
 mod philox;
 mod pictures;
+mod preview_decoder;
 mod prompts;
 mod trajectories;
 

@@ -80,6 +80,14 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
+    /// Waits until this draws the previews.
+    pub(crate) async fn until_backend(&self, backend: &str) -> Result<()> {
+        let script =
+            format!("return document.querySelector('canvas#preview')?.dataset.backend === '{backend}' || null");
+        self.browser.until(&format!("previews by {backend}"), &script).await?;
+        Ok(())
+    }
+
     /// Waits until the job of the page has `state`; any other end is a failure.
     pub(crate) async fn until_state(&self, state: &str) -> Result<()> {
         let script = "const state = document.querySelector('#job')?.dataset.state; \

@@ -18,7 +18,7 @@ const SCREENS: [(&str, u32, u32, u32, bool, &str); 4] = [
 ];
 
 /// Waits for two frames, in the second of which the page has taken its new form, and for what moves to arrive.
-const SETTLE: &str = "
+pub(super) const SETTLE: &str = "
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     const moving = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
     await Promise.allSettled(moving.map((one) => one.finished));
@@ -27,11 +27,19 @@ const SETTLE: &str = "
 /// The picture in the README.
 const README_PICTURE: (&str, &str) = ("desktop-dark", ".github/screenshot.png");
 
+/// Keeps a picture of the page as it is now, once it has come to rest.
+pub(crate) async fn keep(browser: &Browser, name: &str) -> Result<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots");
+    fs::create_dir_all(&folder)?;
+    browser.evaluate_async(SETTLE, Vec::new()).await?;
+    let png = browser.screenshot().await?;
+    fs::write(folder.join(format!("{name}.png")), &png)?;
+    Ok(png)
+}
+
 #[tokio::test]
 async fn the_page_fits_desktops_and_phones() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = root.join("target/screenshots");
-    fs::create_dir_all(&folder)?;
     let worker = Worker::start().await?;
     let browser = Browser::start(Graphics::WebGpu).await?;
     let page = Page::open(&browser, &worker.url()).await?;
@@ -41,9 +49,7 @@ async fn the_page_fits_desktops_and_phones() -> Result<()> {
     for (name, width, height, scale, is_phone, scheme) in SCREENS {
         browser.resize(width, height, scale, is_phone).await?;
         browser.prefer(scheme).await?;
-        browser.evaluate_async(SETTLE, Vec::new()).await?;
-        let png = browser.screenshot().await?;
-        fs::write(folder.join(format!("{name}.png")), &png)?;
+        let png = keep(&browser, name).await?;
         if README_PICTURE.0 == name && env::var_os("SD_UPDATE_SCREENSHOT").is_some_and(|value| value == "1") {
             fs::create_dir_all(root.join(".github"))?;
             fs::write(root.join(README_PICTURE.1), &png)?;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::DecoderError;
+use crate::decimal;
 use crate::preview::CHANNELS_MAX as LATENT_CHANNELS_MAX;
 
 /// Most levels of a decoder: pictures of up to 32 pixels along a latent cell.
@@ -81,7 +82,7 @@ const SETTLED: &[(&str, &str)] = &[
 /// Whether `found` is that text or that number; 1.0 is 1.
 fn is_same(found: &Value, supported: &str) -> bool {
     match found.as_f64() {
-        Some(number) => supported.parse() == Ok(number),
+        Some(number) => decimal::read(supported) == Some(number),
         None => found.as_str() == Some(supported),
     }
 }

@@ -9,7 +9,7 @@
 //! | `conditioning` `text` | from prompts and sizes to what the network is conditioned on |
 //! | `pictures` | from input pictures to the distribution of their latents |
 //! | [`card`] `latent_rgb` | what a folder says about itself, and published preview bases |
-//! | `preview_decoder` | the small decoder that clients make previews with |
+//! | `preview_decoder` | the small decoder that previews are made with |
 //! | `prompt_reader` | how a model reads a prompt, without the model |
 //! | `stop` | why a generation ends early |
 

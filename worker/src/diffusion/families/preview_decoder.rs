@@ -1,14 +1,15 @@
-//! The decoder of an `AutoencoderTiny` (TAESD) that a model brings for previews. Clients run it, the worker does not.
+//! The decoder of an `AutoencoderTiny` (TAESD) that a model brings for previews: as a file for clients that run it, and
+//! as the network for those that want pictures.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use crate::diffusion::nn::taesd::{TinyConfig, TinyDecoder};
 use crate::diffusion::weights::config::{self, Settled};
 use crate::diffusion::weights::{LoadError, ModelFiles, Scope, Weights};
 
@@ -21,25 +22,9 @@ const FOLDER: &str = "preview_decoder";
 /// its metadata the `config.json` as a text. It takes latents of unit variance, as the UNet has them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PreviewDecoder {
+    config: TinyConfig,
     file: Arc<[u8]>,
     sha256: String,
-}
-
-/// The decoder's half of `config.json`; absent keys have the defaults of diffusers.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-struct TinyConfig {
-    latent_channels: usize,
-    /// From the resolution of latents to that of pictures.
-    decoder_block_out_channels: Vec<usize>,
-    /// Residual blocks at each resolution.
-    num_decoder_blocks: Vec<usize>,
-}
-
-impl Default for TinyConfig {
-    fn default() -> Self {
-        Self { latent_channels: 4, decoder_block_out_channels: vec![64; 4], num_decoder_blocks: vec![3, 3, 3, 1] }
-    }
 }
 
 const SETTLED: &[Settled] = &[
@@ -106,7 +91,15 @@ impl PreviewDecoder {
         let file = safetensors::serialize(tensors, Some(metadata))
             .map_err(|error| scope.failed(candle_core::Error::wrap(error)))?;
         let sha256 = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { file: file.into(), sha256 })
+        Ok(Self { config: tiny, file: file.into(), sha256 })
+    }
+
+    /// The network on the CPU, made of the file.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn network(&self) -> candle_core::Result<TinyDecoder> {
+        TinyDecoder::new(&self.config, &candle_core::safetensors::load_buffer(&self.file, &Device::Cpu)?)
     }
 
     /// The file.
@@ -123,37 +116,5 @@ impl PreviewDecoder {
 impl std::fmt::Debug for PreviewDecoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PreviewDecoder({} bytes)", self.file.len())
-    }
-}
-
-impl TinyConfig {
-    /// Names and sides of all tensors of the decoder, in the order of its layers: a convolution, an activation, and
-    /// for every level its blocks, an upsampling (of all but the last) and a convolution.
-    fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let mut shapes = Vec::new();
-        let mut conv = |name: String, inputs: usize, outputs: usize, has_bias: bool| {
-            shapes.push((format!("decoder.layers.{name}.weight"), vec![outputs, inputs, 3, 3]));
-            if has_bias {
-                shapes.push((format!("decoder.layers.{name}.bias"), vec![outputs]));
-            }
-        };
-        let levels = self.decoder_block_out_channels.len();
-        conv("0".into(), self.latent_channels, self.decoder_block_out_channels[0], true);
-        let mut layer = 2;
-        for (level, (&channels, &blocks)) in
-            self.decoder_block_out_channels.iter().zip(&self.num_decoder_blocks).enumerate()
-        {
-            for _ in 0..blocks {
-                for part in [0, 2, 4] {
-                    conv(format!("{layer}.conv.{part}"), channels, channels, true);
-                }
-                layer += 1;
-            }
-            let is_last = level + 1 == levels;
-            layer += usize::from(!is_last);
-            conv(layer.to_string(), channels, if is_last { 3 } else { channels }, is_last);
-            layer += 1;
-        }
-        shapes
     }
 }

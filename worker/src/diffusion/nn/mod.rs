@@ -6,6 +6,7 @@
 //! | [`clip_text`] | CLIP's text encoder |
 //! | [`unet`] | UNet2DConditionModel |
 //! | [`vae`] | AutoencoderKL |
+//! | [`taesd`] | the decoder of AutoencoderTiny, for previews |
 //! | [`blocks`] | what UNet and VAE share: residual blocks, up- and downsampling |
 //! | [`transformer`] | the attention blocks of the UNet |
 //! | [`time`] | the embedding of a timestep, a size, a guidance scale |
@@ -19,6 +20,7 @@
 
 pub mod blocks;
 pub mod clip_text;
+pub mod taesd;
 pub mod time;
 pub mod transformer;
 pub mod unet;

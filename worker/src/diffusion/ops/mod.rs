@@ -19,7 +19,7 @@ pub mod reference;
 
 pub use layers::{Conv2d, GroupNorm, LayerNorm, Linear, Padding};
 pub use reference::{
-    attention, conv2d, geglu, gelu_erf, group_norm, group_norm_silu, layer_norm, linear, quick_gelu, silu,
+    attention, conv2d, geglu, gelu_erf, group_norm, group_norm_silu, layer_norm, linear, quick_gelu, relu, silu,
     upsample_nearest,
 };
 

@@ -225,6 +225,14 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     x.silu()
 }
 
+/// `max(x, 0)`
+///
+/// # Errors
+/// When memory runs out.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    x.relu()
+}
+
 /// Nearest neighbour: `[batch, h, w, c]` into `[batch, height, width, c]`; cell *i* reads `⌊i · h / height⌋`.
 ///
 /// # Errors

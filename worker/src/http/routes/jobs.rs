@@ -95,8 +95,14 @@ pub(super) fn jobs(routes: Routes) -> Routes {
             Operation::new(JOBS, "followJob", "Follows a job by server-sent events.")
                 .about(
                     "The `event` of an event is the `type` of the `EventFrame` that its `data` holds. Durable events \
-                     have an `id`, and a reader that lost the connection gets those that it missed. A `preview` event \
-                     holds a binary preview frame (see `/asyncapi.json`) in base64. The stream ends with the job.",
+                     have an `id`, and a reader that lost the connection gets those that it missed. The stream ends \
+                     with the job.\n\n\
+                     There is a `preview` event for each image of the batch. With `preview=rgb` or `preview=jpeg` its \
+                     `data` is a data URL, which can be the `src` of an `<img>` as it is; step and image stand in it as \
+                     parameters of the media type: \
+                     `data:image/png;step=5;steps=20;batch_index=0;batch_size=1;base64,…`. With `preview=latent` it is a \
+                     binary frame (see `/asyncapi.json`) in base64. Which of them comes is for the reader to say, and \
+                     for the job's `preview` where the reader says nothing.",
                 )
                 .path::<JobId>("id", JOB)
                 .header::<Option<String>>("Last-Event-ID", "The last `id` that the reader has, which beats `after`.")

@@ -129,6 +129,7 @@ impl Inbound {
                 Err(error) => self.error(error, Some(job)).await,
             },
             ClientFrame::Attach { job, after, preview } => self.attach(&caller, job, after, preview).await,
+            ClientFrame::Preview { job, preview } => self.preview(job, preview).await,
             ClientFrame::Detach { job } => {
                 self.followed.remove(&job);
                 self.send(Outgoing::Unfollow(job)).await
@@ -147,9 +148,10 @@ impl Inbound {
         let answer = match frame {
             ClientFrame::Submit { tag, .. } => SessionFrame::Rejected { tag, error },
             ClientFrame::Upload { tag, .. } => SessionFrame::UploadRejected { tag, error },
-            ClientFrame::Cancel { job } | ClientFrame::Attach { job, .. } | ClientFrame::Detach { job } => {
-                SessionFrame::Error { error, job: Some(job) }
-            }
+            ClientFrame::Cancel { job }
+            | ClientFrame::Attach { job, .. }
+            | ClientFrame::Preview { job, .. }
+            | ClientFrame::Detach { job } => SessionFrame::Error { error, job: Some(job) },
             ClientFrame::Hello { .. } => SessionFrame::Error { error, job: None },
         };
         self.frame(answer).await
@@ -229,8 +231,7 @@ impl Inbound {
     }
 
     async fn attach(&mut self, caller: &Caller, job: JobId, after: u64, preview: PreviewOptions) -> Result<(), End> {
-        let found = match self.room() {
-            _ if preview.every == 0 => Err(ErrorBody::new(ErrorCode::InvalidRequest, "preview.every is at least 1")),
+        let found = match check_preview(preview).and_then(|()| self.room()) {
             Ok(()) => self.service.find(caller, job.as_str()).await,
             Err(error) => Err(error),
         };
@@ -244,6 +245,18 @@ impl Inbound {
         let basis = self.service.preview_basis(&view);
         let greeting = Box::new(ServerFrame::Session(SessionFrame::Attached { handle, job: view, preview: basis }));
         self.send(Outgoing::Follow { greeting, handle, reader: cell.read(after, preview) }).await
+    }
+
+    async fn preview(&mut self, job: JobId, preview: PreviewOptions) -> Result<(), End> {
+        if let Err(error) = check_preview(preview) {
+            return self.error(error, Some(job)).await;
+        }
+        if !self.followed.contains(&job) {
+            let message =
+                format!("this socket does not follow the job {job}; attach to it, with `preview` as you want it");
+            return self.error(ErrorBody::new(ErrorCode::JobNotFound, message), Some(job)).await;
+        }
+        self.send(Outgoing::Preview(job, preview)).await
     }
 
     /// Whether one more job may be followed. Jobs that have ended are counted out here, when it matters.
@@ -276,6 +289,13 @@ impl Inbound {
 
     async fn send(&self, outgoing: Outgoing) -> Result<(), End> {
         self.replies.send(outgoing).await.map_err(|_| End::Deaf)
+    }
+}
+
+fn check_preview(preview: PreviewOptions) -> Result<(), ErrorBody> {
+    match preview.every {
+        0 => Err(ErrorBody::new(ErrorCode::InvalidRequest, "preview.every is at least 1")),
+        _ => Ok(()),
     }
 }
 

@@ -95,6 +95,12 @@ impl Outbound {
                 self.followed.insert(job, Followed { handle, reader });
                 Ok(())
             }
+            Outgoing::Preview(job, preview) => {
+                // One that has ended meanwhile is followed no more, and has no previews to come.
+                let Some(followed) = self.followed.get_mut(&job) else { return Ok(()) };
+                followed.reader.set_preview(preview);
+                self.tell(&job).await
+            }
             Outgoing::Unfollow(job) => {
                 self.unfollow(&job);
                 Ok(())
@@ -120,12 +126,22 @@ impl Outbound {
                 News::Event(frame) => self.send(Message::Text(outlet::event_json(&frame).into())).await?,
                 News::Latents { snapshot, missed } => {
                     for preview in outlet::previews(&snapshot, dtype) {
-                        self.send(Message::Binary(preview.encode(handle).into())).await?;
-                        self.metrics.preview_sent(Wire::Socket, missed);
+                        self.show(preview.encode(handle), missed).await?;
+                    }
+                }
+                News::Pictures { pictures, missed } => {
+                    for preview in &pictures.frames {
+                        self.show(preview.encode(handle), missed).await?;
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    async fn show(&mut self, preview: Vec<u8>, missed: u32) -> Result<(), End> {
+        self.send(Message::Binary(preview.into())).await?;
+        self.metrics.preview_sent(Wire::Socket, missed);
         Ok(())
     }
 

@@ -1,0 +1,75 @@
+//! Every picture of a batch, while they are drawn and after.
+
+use leptos::html::Canvas;
+use leptos::prelude::*;
+
+use super::{App, strings};
+use crate::session::{Job, Selection};
+use crate::web::canvas::Surface;
+use crate::web::errors;
+
+/// One tile per picture of the job that is shown, where there are several.
+#[component]
+pub(super) fn Batch() -> impl IntoView {
+    let app = App::get();
+    let pictures = Memo::new(move |_| app.job.with(|job| job.as_ref().map(pictures).unwrap_or_default()));
+    view! {
+        <ul id="batch" class="tiles batch" hidden=move || pictures.with(Vec::is_empty) aria-label=strings::BATCH>
+            <For each=move || pictures.get() key=Selection::clone children=move |selection| tile(app, selection)/>
+        </ul>
+    }
+}
+
+fn pictures(job: &Job) -> Vec<Selection> {
+    let count = job.request.batch_size.unwrap_or(1) as u16;
+    (0..count).filter(|_| count > 1).map(|index| Selection { job: job.id.clone(), index }).collect()
+}
+
+/// The finished picture over its newest preview. A tile is small enough for the linear map on the processor, and leaves
+/// the GPU to the picture on the stage.
+fn tile(app: App, selection: Selection) -> AnyView {
+    let canvas = NodeRef::<Canvas>::new();
+    let surface = StoredValue::new_local(None::<Surface>);
+    let here = selection.clone();
+    Effect::new(move |_| {
+        app.driver.preview().track();
+        let Some(canvas) = canvas.get() else { return };
+        if surface.with_value(Option::is_none) {
+            match Surface::flat(canvas) {
+                Ok(opened) => surface.set_value(Some(opened)),
+                Err(fault) => errors::warn(&fault),
+            }
+        }
+        app.session.with_untracked(|session| {
+            let basis = session.job(&here.job).and_then(|job| job.basis.as_ref());
+            if let (Some(preview), Some(basis)) = (session.preview(&here), basis) {
+                let drawn = surface.try_update_value(|surface| surface.as_mut().map(|s| s.draw(&preview.frame, basis)));
+                if let Some(Some(Err(fault))) = drawn {
+                    errors::warn(&fault);
+                }
+            }
+        });
+    });
+    let here = selection.clone();
+    let url = Memo::new(move |_| app.session.with(|session| session.job(&here.job)?.thumbnail(here.index)));
+    let source = app.source(move || url.get());
+    let here = selection.clone();
+    let pressed = move || app.shown.with(|shown| shown.as_ref() == Some(&here)).to_string();
+    let label = strings::picture_of_batch(selection.index + 1);
+    view! {
+        <li>
+            <button
+                type="button"
+                class="tile"
+                aria-pressed=pressed
+                aria-label=label.clone()
+                title=label
+                on:click=move |_| app.driver.act(|session| session.select(selection.clone()))
+            >
+                <canvas width="1" height="1" node_ref=canvas aria-hidden="true"></canvas>
+                {move || source.get().map(|url| view! { <img src=url alt=""/> })}
+            </button>
+        </li>
+    }
+    .into_any()
+}

@@ -1,0 +1,89 @@
+//! Drawing while things change: a switch, and how far the screen is behind.
+
+use leptos::prelude::*;
+use sd_protocol::{JobRequest, Supersede};
+
+use super::icons::{self, icon};
+use super::{App, strings};
+use crate::session::{Field, Live};
+use crate::web::page;
+
+/// What the switch and its timer share.
+#[derive(Clone, Copy)]
+struct Mode {
+    app: App,
+    is_on: RwSignal<bool>,
+    live: RwSignal<Live>,
+    is_waiting: StoredValue<bool>,
+    lane: StoredValue<String>,
+}
+
+impl Mode {
+    /// Draws the newest state once nothing has changed for a moment.
+    fn wait(self) {
+        let wait_ms = self.live.try_with_untracked(|live| live.wait_ms(page::now_ms())).flatten();
+        self.is_waiting.try_set_value(wait_ms.is_some_and(|wait_ms| wait_ms > 0.0));
+        match wait_ms {
+            Some(wait_ms) if wait_ms > 0.0 => page::after(wait_ms.ceil() as u32, move || self.wait()),
+            Some(_) if self.is_on.get_untracked() => self.draw(),
+            _ => {}
+        }
+    }
+
+    fn draw(self) {
+        let lane = self.lane.get_value();
+        self.app.submit_as(
+            move |request| JobRequest { lane: Some(lane), supersede: Some(Supersede::Running), ..request },
+            move |job| self.live.update(|live| live.sent(job)),
+        );
+    }
+}
+
+/// The switch beside the button that draws.
+#[component]
+pub(super) fn LiveMode() -> impl IntoView {
+    let app = App::get();
+    let mode = Mode {
+        app,
+        is_on: RwSignal::new(false),
+        live: RwSignal::new(Live::default()),
+        is_waiting: StoredValue::new(false),
+        lane: StoredValue::new(page::new_job_id().to_string()),
+    };
+    // Drawing rounds the form, which tells of itself whether or not anything is another now.
+    let newest = Memo::new(move |_| app.draft.get());
+    Effect::new(move |_| {
+        // Nothing to draw yet.
+        let is_empty = newest.with(|draft| draft.get(Field::Prompt).trim().is_empty());
+        if mode.is_on.get() && !is_empty {
+            mode.live.update(|live| live.changed(page::now_ms()));
+            if !mode.is_waiting.get_value() {
+                mode.wait();
+            }
+        }
+    });
+    Effect::new(move |_| {
+        app.job.with(|job| {
+            if let Some(job) = job.as_ref().filter(|job| job.progress.step > 0 || !job.images.is_empty()) {
+                mode.live.update(|live| live.drew(&job.id));
+            }
+        });
+    });
+    let behind = Memo::new(move |_| mode.is_on.get().then(|| mode.live.with(Live::behind)));
+    view! {
+        <button
+            id="live"
+            type="button"
+            class="toggle"
+            title=strings::LIVE_TITLE
+            aria-pressed=move || mode.is_on.get().to_string()
+            on:click=move |_| mode.is_on.update(|is_on| *is_on = !*is_on)
+        >
+            {icon(icons::LIVE)}
+            {strings::LIVE}
+        </button>
+        <p id="behind" class="behind" role="status" data-behind=move || behind.get()>
+            {move || behind.get().map(strings::behind)}
+        </p>
+    }
+}
