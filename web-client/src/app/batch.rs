@@ -3,7 +3,7 @@
 use leptos::html::Canvas;
 use leptos::prelude::*;
 
-use super::{App, strings};
+use super::{App, parts, strings};
 use crate::session::{Job, Selection};
 use crate::web::canvas::Surface;
 use crate::web::errors;
@@ -52,24 +52,8 @@ fn tile(app: App, selection: Selection) -> AnyView {
     });
     let here = selection.clone();
     let url = Memo::new(move |_| app.session.with(|session| session.job(&here.job)?.thumbnail(here.index)));
-    let source = app.source(move || url.get());
-    let here = selection.clone();
-    let pressed = move || app.shown.with(|shown| shown.as_ref() == Some(&here)).to_string();
     let label = strings::picture_of_batch(selection.index + 1);
-    view! {
-        <li>
-            <button
-                type="button"
-                class="tile"
-                aria-pressed=pressed
-                aria-label=label.clone()
-                title=label
-                on:click=move |_| app.driver.act(|session| session.select(selection.clone()))
-            >
-                <canvas width="1" height="1" node_ref=canvas aria-hidden="true"></canvas>
-                {move || source.get().map(|url| view! { <img src=url alt=""/> })}
-            </button>
-        </li>
-    }
-    .into_any()
+    let live = view! { <canvas width="1" height="1" node_ref=canvas aria-hidden="true"></canvas> };
+    let label = Signal::derive(move || label.clone());
+    parts::tile(selection, label, Signal::derive(|| false), url.into(), Some(live.into_any()))
 }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::icons::{self, icon};
-use super::{App, strings};
+use super::{App, parts, strings};
 use crate::session::{Query, Selection, Session};
 
 /// What a tile shows.
@@ -68,26 +68,13 @@ pub(super) fn Gallery() -> impl IntoView {
 fn tile_view(app: App, selection: Selection) -> AnyView {
     let here = selection.clone();
     let tile = Memo::new(move |_| app.session.with(|session| tile(session, &here).unwrap_or_default()));
-    let here = selection.clone();
-    let pressed = move || app.shown.with(|shown| shown.as_ref() == Some(&here)).to_string();
-    let source = app.source(move || tile.with(|tile| tile.url.clone()));
-    let label = move || tile.with(|tile| tile.label.clone());
-    view! {
-        <li>
-            <button
-                type="button"
-                class="tile"
-                aria-pressed=pressed
-                aria-label=label
-                title=label
-                data-favorite=move || tile.with(|tile| tile.is_favorite).to_string()
-                on:click=move |_| app.driver.act(|session| session.select(selection.clone()))
-            >
-                {move || source.get().map(|url| view! { <img src=url alt="" loading="lazy" decoding="async"/> })}
-            </button>
-        </li>
-    }
-    .into_any()
+    parts::tile(
+        selection,
+        Signal::derive(move || tile.with(|tile| tile.label.clone())),
+        Signal::derive(move || tile.with(|tile| tile.is_favorite)),
+        Signal::derive(move || tile.with(|tile| tile.url.clone())),
+        None,
+    )
 }
 
 fn favorites(app: App) -> bool {

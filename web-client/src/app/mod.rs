@@ -216,11 +216,10 @@ impl App {
 
     /// The seed of the picture that is shown.
     fn shown_seed(self) -> Option<u64> {
-        let index = u32::from(self.shown.with(|shown| shown.as_ref().map(|shown| shown.index))?);
+        let index = self.shown.with(|shown| shown.as_ref().map(|shown| shown.index))?;
         self.job.with(|job| {
             let job = job.as_ref()?;
-            let image = job.images.iter().find(|image| image.index == index).map(|image| image.seed);
-            image.or_else(|| Some(job.request.seed? + u64::from(index)))
+            job.image(index).map(|image| image.seed).or_else(|| Some(job.request.seed? + u64::from(index)))
         })
     }
 

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 
 use super::App;
 use super::icons::icon;
+use crate::session::Selection;
 
 /// What a click does.
 pub(super) type Act = Box<dyn Fn(MouseEvent)>;
@@ -80,4 +81,35 @@ pub(super) fn chips(entries: Memo<Vec<String>>, act: fn(App, String)) -> AnyView
         view! { <li><button type="button" on:click=act>{entry}</button></li> }.into_any()
     };
     view! { <ul class="chips">{list(move || entries.get().into_iter().map(chip).collect())}</ul> }.into_any()
+}
+
+/// A picture to choose, over what is `below` it until it has come.
+pub(super) fn tile(
+    selection: Selection,
+    label: Signal<String>,
+    is_favorite: Signal<bool>,
+    url: Signal<Option<String>>,
+    below: Option<AnyView>,
+) -> AnyView {
+    let app = App::get();
+    let here = selection.clone();
+    let pressed = move || app.shown.with(|shown| shown.as_ref() == Some(&here)).to_string();
+    let source = app.source(move || url.get());
+    view! {
+        <li>
+            <button
+                type="button"
+                class="tile"
+                aria-pressed=pressed
+                aria-label=label
+                title=label
+                data-favorite=move || is_favorite.get().to_string()
+                on:click=move |_| app.driver.act(|session| session.select(selection.clone()))
+            >
+                {below}
+                {move || source.get().map(|url| view! { <img src=url alt="" loading="lazy" decoding="async"/> })}
+            </button>
+        </li>
+    }
+    .into_any()
 }

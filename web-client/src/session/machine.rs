@@ -285,8 +285,7 @@ impl Session {
         self.commands.push_back(Command::After { delay_ms, then: Wake::Retry });
     }
 
-    /// A wait of [`Command::After`] is over, or the network is back, or the page is looked at again: does what is due,
-    /// unless that is under way.
+    /// A wait of [`Command::After`] is over, or the network is back: does what is due, unless that is under way.
     pub fn due(&mut self, wake: Wake) {
         match (wake, self.link) {
             (Wake::Retry, Link::Waiting { failures, .. }) => {

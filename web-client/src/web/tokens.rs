@@ -1,8 +1,7 @@
 //! How a prompt falls into tokens, asked of the worker while it is written.
 
 use leptos::prelude::*;
-use sd_protocol::{Secret, TokenChunk, TokensView};
-use wasm_bindgen::JsValue;
+use sd_protocol::{Secret, TokensView};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::fetch::{self, FetchError};
@@ -53,22 +52,6 @@ async fn count(model: &str, prompt: &str, token: Option<&Secret>) -> Result<Opti
     let body = js_sys::Object::new();
     js_sys::Reflect::set(&body, &"prompt".into(), &prompt.into())?;
     let body = String::from(js_sys::JSON::stringify(&body)?);
-    let answer = JsFuture::from(fetch::post(&url, token, &body).await?.json()?).await?;
-    Ok(read(&answer))
-}
-
-/// The answer, read by the browser: a reader of our own for this one form would be larger than all that is done with it.
-fn read(answer: &JsValue) -> Option<TokensView> {
-    let field = |of: &JsValue, name: &str| js_sys::Reflect::get(of, &name.into()).ok();
-    let number = |of: &JsValue, name: &str| field(of, name)?.as_f64().map(|number| number as u32);
-    let chunks = js_sys::Array::from(&field(answer, "chunks")?);
-    let chunk = |chunk: JsValue| {
-        Some(TokenChunk { tokens: number(&chunk, "tokens")?, text: field(&chunk, "text")?.as_string()? })
-    };
-    Some(TokensView {
-        tokens_max: number(answer, "tokens_max")?,
-        chunks: chunks.iter().filter_map(chunk).collect(),
-        // The job says them again, where they matter.
-        warnings: Vec::new(),
-    })
+    let answer = JsFuture::from(fetch::post(&url, token, &body).await?.text()?).await?;
+    Ok(answer.as_string().and_then(|text| sd_protocol::read(&text).ok()))
 }

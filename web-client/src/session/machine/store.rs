@@ -97,11 +97,16 @@ impl Session {
         match call {
             Call::Ready => self.ready(Some(true)),
             Call::Queue => {
+                // Before it is read: one answer that cannot be is not the last one.
+                self.look_later();
                 let list: JobList = sd_protocol::read(&text).map_err(unreadable)?;
                 self.see_queue(list.jobs);
             }
             Call::Find { query, cursor } => {
-                let page: JobList = sd_protocol::read(&text).map_err(unreadable)?;
+                let page: JobList = sd_protocol::read(&text).map_err(|fault| {
+                    self.gallery.failed(&query);
+                    unreadable(fault)
+                })?;
                 self.gallery.arrived(&query, cursor.as_deref(), &page);
                 for view in page.jobs {
                     self.adopt(view);
@@ -120,7 +125,6 @@ impl Session {
     /// The worker's queue: what other pages put there is followed, and what has left it unseen is looked for among the
     /// pictures.
     fn see_queue(&mut self, views: Vec<JobView>) {
-        self.look_later();
         self.is_queue_known = true;
         let is_gone = |job: &Job| !job.ended() && job.state().is_some() && !views.iter().any(|view| view.id == job.id);
         let gone: Vec<_> =

@@ -100,6 +100,20 @@ fn looks_through_the_store_page_by_page() {
 }
 
 #[test]
+fn an_answer_of_noise_is_not_the_last_one() {
+    let mut session = connected();
+    session.answered(find("", None), list(vec![drawn("a", 9)], Some("x"))).unwrap();
+    session.look_further();
+    commands(&mut session);
+    assert!(session.answered(find("", Some("x")), Ok("{".into())).is_err());
+    session.look_further();
+    assert_eq!(calls(&mut session), [find("", Some("x"))], "the page can be asked for again");
+    assert!(session.answered(Call::Queue, Ok("[]".into())).is_err());
+    let again = Command::After { delay_ms: 3000, then: Wake::Queue };
+    assert_eq!(commands(&mut session), [again]);
+}
+
+#[test]
 fn changes_and_forgets_what_the_worker_has() {
     let mut session = connected();
     session.answered(find("", None), list(vec![drawn("a", 9), drawn("b", 8)], None)).unwrap();
