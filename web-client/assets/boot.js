@@ -2,7 +2,7 @@
 import load, { start } from "/client.js";
 
 try {
-  await load({ module_or_path: "/client_bg.wasm" });
+  await load();
   start();
 } catch (fault) {
   const text = document.createElement("p");

@@ -1,13 +1,18 @@
-//! `cargo xtask web`: the browser client, built, bound to JavaScript and compressed, in `web-client/dist`.
+//! `cargo xtask web`: the browser client, built, bound to JavaScript, named after its content and compressed, in
+//! `web-client/dist`.
+//!
+//! What the page loads is kept by browsers for ever, because another content has another name. So only `index.html`,
+//! where the names begin, and files for other pages keep theirs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use brotli::enc::BrotliEncoderParams;
 use fs_err as fs;
+use sha2::{Digest as _, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 use xshell::Shell;
 
@@ -17,6 +22,12 @@ use crate::workspace;
 
 /// Files that a web server sends compressed; pictures are compressed already.
 const COMPRESSIBLE: [&str; 8] = ["css", "html", "js", "json", "svg", "ts", "wasm", "webmanifest"];
+
+/// What the page loads, each file after those that it names; `index.html` names the rest.
+const LOADED: [&str; 5] = ["favicon.svg", "style.css", "client_bg.wasm", "client.js", "boot.js"];
+
+/// Most bytes of the page and all that it loads, compressed.
+const PAGE_BYTES_MAX: u64 = 300 * 1024;
 
 /// Runs the command.
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
@@ -31,7 +42,7 @@ pub(crate) fn build(shell: &Shell, toolchain: &WasmToolchain) -> anyhow::Result<
     let module = toolchain::target_dir().join(toolchain::TARGET).join("web/sd_web_client.wasm");
     let bound = toolchain::target_dir().join("bindgen");
     bind(&module, &bound)?;
-    publish(&[bound, workspace::root().join("web-client/assets")], &workspace::root().join("web-client/dist"))
+    publish(&files(&[bound, workspace::root().join("web-client/assets")])?, &workspace::root().join("web-client/dist"))
 }
 
 /// Writes `client.js`, its types and `client_bg.wasm` for `module` into `folder`.
@@ -42,35 +53,68 @@ fn bind(module: &Path, folder: &Path) -> anyhow::Result<()> {
     }
     let mut bindgen = Bindgen::new();
     bindgen.input_path(module).out_name("client").typescript(true).remove_producers_section(true);
+    // The module finds its binary beside itself, under the name that it is served by.
+    bindgen.omit_default_module_path(false);
     bindgen.web(true)?.generate(folder).context("wasm-bindgen could not bind the client to JavaScript")?;
     // Types of the raw module: `client.d.ts` has all that a caller sees.
     Ok(fs::remove_file(folder.join("client_bg.wasm.d.ts"))?)
 }
 
-/// Makes `dist` hold exactly the files of `sources`, each with its compressed form; what is there is kept.
-fn publish(sources: &[PathBuf], dist: &Path) -> anyhow::Result<()> {
+/// The files of `folders` under the names that they are served by.
+fn files(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for folder in folders {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            files.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
+        }
+    }
+    let mut names = Vec::new();
+    for name in LOADED {
+        let file = files.remove(name).with_context(|| format!("{name} is missing"))?;
+        let file = renamed(file, &names);
+        let hash: String = Sha256::digest(&file).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let (stem, kind) = name.rsplit_once('.').context("a file has a kind")?;
+        let hashed = format!("{stem}-{hash}.{kind}");
+        files.insert(hashed.clone(), file);
+        names.push((name, hashed));
+    }
+    let page = files.remove("index.html").context("index.html is missing")?;
+    files.insert("index.html".to_owned(), renamed(page, &names));
+    // Other pages import the client by a name that lasts.
+    let door = "export * from \"./client.js\";\nexport { default } from \"./client.js\";\n";
+    files.insert("client.js".to_owned(), renamed(door.into(), &names));
+    Ok(files)
+}
+
+/// `file` with the new names of the files that it names; wasm names none.
+fn renamed(file: Vec<u8>, names: &[(&str, String)]) -> Vec<u8> {
+    match String::from_utf8(file) {
+        Ok(text) => names.iter().fold(text, |text, (name, hashed)| text.replace(name, hashed)).into_bytes(),
+        Err(binary) => binary.into_bytes(),
+    }
+}
+
+/// Makes `dist` hold exactly `files`, each with its compressed form; what is there is kept.
+fn publish(files: &BTreeMap<String, Vec<u8>>, dist: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dist)?;
     let mut published = BTreeSet::new();
-    for source in sources {
-        for entry in fs::read_dir(source)? {
-            let entry = entry?;
-            let target = dist.join(entry.file_name());
-            let bytes = fs::read(entry.path())?;
-            let compressible = target.extension().is_some_and(|kind| COMPRESSIBLE.iter().any(|known| kind == *known));
-            let compressed = brotli_path(&target);
-            let stale = fs::read(&target).ok().as_deref() != Some(&bytes) || (compressible && !compressed.exists());
-            if stale && compressible {
-                // Before the file itself, so that an interrupted run leaves a pair that counts as stale.
-                fs::write(&compressed, brotli(&bytes)?)?;
-            }
-            if stale {
-                fs::write(&target, bytes)?;
-            }
-            if compressible {
-                published.insert(compressed);
-            }
-            published.insert(target);
+    for (name, bytes) in files {
+        let target = dist.join(name);
+        let compressible = target.extension().is_some_and(|kind| COMPRESSIBLE.iter().any(|known| kind == *known));
+        let compressed = brotli_path(&target);
+        let stale = fs::read(&target).ok().as_ref() != Some(bytes) || (compressible && !compressed.exists());
+        if stale && compressible {
+            // Before the file itself, so that an interrupted run leaves a pair that counts as stale.
+            fs::write(&compressed, brotli(bytes)?)?;
         }
+        if stale {
+            fs::write(&target, bytes)?;
+        }
+        if compressible {
+            published.insert(compressed);
+        }
+        published.insert(target);
     }
     for entry in fs::read_dir(dist)? {
         let path = entry?.path();
@@ -95,16 +139,32 @@ fn brotli(bytes: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Prints the size of each file on the disk and on the wire.
+///
+/// # Errors
+/// When the page has become too large.
 fn report(published: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
+    let mut page = 0;
     for path in published.iter().filter(|path| path.extension().is_none_or(|kind| kind != "br")) {
-        let kib = |path: &Path| fs::metadata(path).map(|metadata| metadata.len() as f64 / 1024.0);
+        let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
+        let kib = |bytes: u64| bytes as f64 / 1024.0;
         let name = path.strip_prefix(workspace::root())?.display();
         let compressed = brotli_path(path);
         if published.contains(&compressed) {
-            eprintln!("{:>9.1} KiB, {:>7.1} KiB compressed  {name}", kib(path)?, kib(&compressed)?);
+            let (whole, sent) = (size(path)?, size(&compressed)?);
+            eprintln!("{:>9.1} KiB, {:>7.1} KiB compressed  {name}", kib(whole), kib(sent));
+            page += if is_loaded(path) { sent } else { 0 };
         } else {
-            eprintln!("{:>9.1} KiB                          {name}", kib(path)?);
+            eprintln!("{:>9.1} KiB                          {name}", kib(size(path)?));
         }
     }
+    eprintln!("           {:>11.1} KiB compressed  the whole page", page as f64 / 1024.0);
+    ensure!(page <= PAGE_BYTES_MAX, "the page has {page} bytes compressed, more than {PAGE_BYTES_MAX}");
     Ok(())
+}
+
+/// Whether the page is this file or loads it.
+fn is_loaded(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let of_page = |known: &&str| known.rsplit_once('.').is_some_and(|(stem, _)| name.starts_with(&format!("{stem}-")));
+    name == "index.html" || LOADED.iter().any(|known| of_page(&known))
 }

@@ -4,6 +4,7 @@ mod accessible;
 mod form;
 mod library;
 mod live;
+mod loading;
 mod oracle;
 mod page;
 mod screenshots;

@@ -22,12 +22,14 @@
 //! | [`documents`] | a worker describes itself |
 //! | [`peers`] | clients from PyPI and npm that share no code with us |
 //! | [`browser`] | a person at the page |
+//! | [`bundle`] | the files of the page: names, caches, size |
 //! | [`tidy`] | the rules that keep the tree readable |
 
 mod access;
 mod autobahn;
 mod bad_input;
 mod browser;
+mod bundle;
 mod crash;
 mod determinism;
 mod documents;

@@ -20,7 +20,7 @@ pub(super) fn Page() -> impl IntoView {
     view! {
         <a class="skip" href="#job">{strings::SKIP_TO_PICTURE}</a>
         <header class="top">
-            <h1><img src="/favicon.svg" alt="" width="26" height="26"/>{strings::TITLE}</h1>
+            <h1>{strings::TITLE}</h1>
             <Connection/>
             <Shortcuts/>
         </header>

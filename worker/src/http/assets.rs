@@ -41,12 +41,13 @@ pub async fn serve(request: Request) -> Response {
     };
     let etag = file.etag;
     if etag::is_known(request.headers(), &etag) {
-        return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
+        let headers = [(header::ETAG, etag), (header::CACHE_CONTROL, cache_control(path).to_owned())];
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
     let headers = [
         (header::CONTENT_TYPE, file.content_type.to_owned()),
         (header::ETAG, etag),
-        (header::CACHE_CONTROL, "no-cache".to_owned()),
+        (header::CACHE_CONTROL, cache_control(path).to_owned()),
         (header::VARY, "accept-encoding".to_owned()),
     ];
     let mut response = (PROTECTION, headers, file.bytes).into_response();
@@ -89,6 +90,17 @@ fn find(path: &str, _accepts_brotli: bool) -> Option<File> {
     })
 }
 
+/// How long a browser may go without asking again: for ever, where the name is made of the content.
+fn cache_control(path: &str) -> &'static str {
+    if is_hashed(path) { "public, max-age=31536000, immutable" } else { "no-cache" }
+}
+
+/// Whether a name ends in 16 hexadecimal digits before its kind, as `cargo xtask web` makes them of the content.
+fn is_hashed(path: &str) -> bool {
+    let hash = path.rsplit_once('.').and_then(|(stem, _)| stem.rsplit_once('-')).map(|(_, hash)| hash);
+    hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 fn content_type(path: &str) -> &'static str {
     match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("html") => "text/html; charset=utf-8",
@@ -100,5 +112,17 @@ fn content_type(path: &str) -> &'static str {
         Some("json" | "webmanifest") => "application/json",
         Some("ts") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_hashed;
+
+    #[test]
+    fn names_made_of_content_are_known() {
+        let hashed = ["client-0123456789abcdef.js", "client_bg-00000000deadbeef.wasm"];
+        let plain = ["index.html", "client.js", "client-short.js", "0123456789abcdef.js", "a-0123456789abcdeg.js"];
+        assert_eq!((hashed.map(is_hashed), plain.map(is_hashed)), ([true; 2], [false; 5]));
     }
 }

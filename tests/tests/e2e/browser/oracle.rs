@@ -16,7 +16,7 @@ const TOLERANCE: u8 = 2;
 
 const DRAW: &str = "
     const { default: init, PreviewCanvas } = await import('/client.js');
-    await init({ module_or_path: '/client_bg.wasm' });
+    await init();
     const [frame, basis, backend, decoder] = parameters;
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const canvas = document.createElement('canvas');
