@@ -15,7 +15,7 @@
 //! | [`tokens`] | how a model's tokenizer reads a prompt |
 //! | [`error`] | `ErrorBody`: a code, a sentence, details |
 //! | `fields` | objects read field by field, for all faults at once |
-//! | [`reading`] | values from JSON in little code, for the browser |
+//! | [`reading`], [`writing`] | values from JSON and as JSON in little code, for the browser |
 //! | `schema` | the feature of that name: JSON Schema of every type, AsyncAPI, TypeScript |
 //! | [`limits`] | every bound, as a constant and as the `limits` object of `welcome` |
 //!
@@ -39,6 +39,7 @@ pub mod reading;
 pub mod schema;
 pub mod tokens;
 pub mod upload;
+pub mod writing;
 
 pub use access::{Quota, Secret, ShareView, TicketRequest, TicketView};
 pub use binary::{
@@ -57,6 +58,7 @@ pub use limits::Limits;
 pub use reading::{ReadError, read};
 pub use tokens::{TokenChunk, TokensRequest, TokensView};
 pub use upload::{UploadChunk, UploadView};
+pub use writing::write;
 
 /// Version of the wire; the first field of `welcome` and the third byte of every binary frame.
 pub const PROTOCOL_VERSION: u8 = 1;

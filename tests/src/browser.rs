@@ -4,7 +4,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use fantoccini::actions::{InputSource as _, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
 use fantoccini::elements::Element;
+use fantoccini::key::Key;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -179,6 +181,39 @@ impl Browser {
     /// When there is nothing to click.
     pub async fn click(&self, css: &str) -> anyhow::Result<()> {
         self.element(css).await?.click().await.with_context(|| format!("{css} cannot be clicked"))
+    }
+
+    /// Presses the mouse at one place of an element and releases it at another; both are shares of its width and height.
+    ///
+    /// # Errors
+    /// When there is no such element.
+    pub async fn drag(&self, css: &str, from: (f64, f64), to: (f64, f64)) -> anyhow::Result<()> {
+        let element = self.element(css).await?;
+        let centre = "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })";
+        self.evaluate(centre, vec![serde_json::to_value(&element)?]).await?;
+        let (left, top, width, height) = element.rectangle().await?;
+        let scrolled = self.evaluate("return [scrollX, scrollY]", Vec::new()).await?;
+        let (left, top) = (left - scrolled[0].as_f64().unwrap_or(0.0), top - scrolled[1].as_f64().unwrap_or(0.0));
+        let at = |(x, y): (f64, f64)| PointerAction::MoveTo {
+            duration: Some(Duration::ZERO),
+            x: (left + x * width).round(),
+            y: (top + y * height).round(),
+        };
+        let mouse = MouseActions::new("mouse".to_owned())
+            .then(at(from))
+            .then(PointerAction::Down { button: MOUSE_BUTTON_LEFT })
+            .then(at(to))
+            .then(PointerAction::Up { button: MOUSE_BUTTON_LEFT });
+        Ok(within("a drag", self.client.perform_actions(mouse)).await??)
+    }
+
+    /// Types into an element while Control is held.
+    ///
+    /// # Errors
+    /// When there is no such element.
+    pub async fn keys_with_control(&self, css: &str, keys: &str) -> anyhow::Result<()> {
+        let held = format!("{}{keys}", char::from(Key::Control));
+        Ok(self.element(css).await?.send_keys(&held).await?)
     }
 
     /// Runs the body of a function in the page and returns what it returns.

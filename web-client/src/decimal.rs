@@ -1,7 +1,7 @@
 //! Numbers with a fraction as text: in forms, in attributes, in styles.
 //!
 //! The standard library reads and writes them too, with tables and long arithmetic that make 20 KiB of the compressed
-//! browser build. That of JSON is there anyway, and reads right but for the last of 53 bits.
+//! browser build. What reads and writes JSON is there anyway, and reads right but for the last of 53 bits.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,11 +15,7 @@ pub fn read(text: &str) -> Option<f64> {
 
 /// A number, `f32` or `f64`, in as few digits as tell it apart from all others of its type.
 pub fn write(number: impl Serialize) -> String {
-    let mut text = serde_json::to_string(&number).unwrap_or_default();
-    if text.ends_with(".0") {
-        text.truncate(text.len() - 2);
-    }
-    text
+    sd_protocol::write(&number)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`session`] | the conversation with a worker as a pure state machine: frames in, commands out |
 //! | [`decimal`] | numbers as people type them |
+//! | [`editor`] | the picture that a job starts from, its mask and its frame |
 //! | [`preview`] | how a preview latent becomes pixels: the shaders and their twins in plain Rust |
 //! | `gpu` | the shaders on a GPU, through wgpu |
 //! | `app` | the page: Leptos views over a session |
@@ -13,14 +14,16 @@
 //! `PreviewCanvas`, which shows preview frames on a canvas of another page.
 //!
 //! # Invariants
-//! * `session` and `preview` are plain Rust, tested natively; `app` and `web` exist only in the browser build, `gpu` in
-//!   that and in the native tests.
-//! * Only `web` names the browser. `app` asks `web` and Leptos; `gpu` asks `preview`; `session` and `preview` ask nobody.
+//! * `session`, `editor` and `preview` are plain Rust, tested natively; `app` and `web` exist only in the browser build,
+//!   `gpu` in that and in the native tests.
+//! * Only `web` names the browser. `app` asks `web` and Leptos; `gpu` asks `preview`; `session`, `editor` and `preview`
+//!   ask nobody.
 //! * Loading the module does nothing; `start` does.
 //! * What every reader pays for is small: JSON becomes values by [`sd_protocol::read`], and numbers with a fraction
 //!   become text, and text them, by [`decimal`] alone. Formatting or parsing one float elsewhere costs 10 KiB.
 
 pub mod decimal;
+pub mod editor;
 pub mod preview;
 pub mod session;
 

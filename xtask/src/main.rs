@@ -20,6 +20,7 @@
 //! * Nothing is written outside `target`, `web-client/dist` and the user's cache, except packages.
 
 mod fuzz;
+mod glue;
 mod golden;
 mod install;
 mod peers;

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 use xshell::Shell;
 
+use crate::glue;
 use crate::stage::Stages;
 use crate::toolchain::{self, WasmToolchain};
 use crate::workspace;
@@ -52,10 +53,20 @@ fn bind(module: &Path, folder: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(module).out_name("client").typescript(true).remove_producers_section(true);
+    bindgen
+        .input_path(module)
+        .out_name("client")
+        .typescript(true)
+        .remove_producers_section(true)
+        .remove_name_section(true);
     // The module finds its binary beside itself, under the name that it is served by.
     bindgen.omit_default_module_path(false);
-    bindgen.web(true)?.generate(folder).context("wasm-bindgen could not bind the client to JavaScript")?;
+    let mut output =
+        bindgen.web(true)?.generate_output().context("wasm-bindgen could not bind the client to JavaScript")?;
+    let names = glue::shorten(output.wasm_mut());
+    output.emit(folder)?;
+    let script = folder.join("client.js");
+    fs::write(&script, glue::shortened(&fs::read_to_string(&script)?, &names))?;
     // Types of the raw module: `client.d.ts` has all that a caller sees.
     Ok(fs::remove_file(folder.join("client_bg.wasm.d.ts"))?)
 }

@@ -1,7 +1,9 @@
 //! A person at the page, in a real browser: once with WebGPU and once without.
 
 mod accessible;
+mod canvas;
 mod form;
+mod journey;
 mod library;
 mod live;
 mod loading;

@@ -6,7 +6,7 @@ use sd_protocol::{Catalogue, NamedEntry};
 
 use super::field::{dial, id, menu};
 use super::icons;
-use super::parts::{button, chips, list, tool, when};
+use super::parts::{button, chips, list, memo, tool, when};
 use super::{App, strings};
 use crate::session::{Field, Lora, wording};
 use crate::web::{page, text};
@@ -37,8 +37,8 @@ pub(super) fn adapters(app: App) -> AnyView {
     let switch_at = move || dial(Field::SwitchAt, String::new(), FRACTIONS, None);
     let refined = move || !app.text(Field::Refiner).is_empty();
     vec![
-        when(move || !loras.with(Vec::is_empty), move || lora_list(app, loras)),
-        when(move || !embeddings.with(Vec::is_empty), embedding),
+        when(move || !loras.read().is_empty(), move || lora_list(app, loras)),
+        when(move || !embeddings.read().is_empty(), embedding),
         when(move || !refiners(app).is_empty(), move || menu(Field::Refiner, entries)),
         when(refined, switch_at),
     ]
@@ -47,9 +47,9 @@ pub(super) fn adapters(app: App) -> AnyView {
 
 /// The LoRAs that were added, and a menu of the others.
 fn lora_list(app: App, known: Memo<Vec<String>>) -> AnyView {
-    let added = Memo::new(move |_| {
+    let added = memo(move || {
         let name = |lora: &Lora| lora.name.clone();
-        app.draft.with(|draft| draft.loras().iter().map(name).collect::<Vec<_>>())
+        app.draft.read().loras().iter().map(name).collect::<Vec<_>>()
     });
     let row = move |(at, name): (u8, String)| {
         let label = name.clone();
@@ -62,7 +62,7 @@ fn lora_list(app: App, known: Memo<Vec<String>>) -> AnyView {
     };
     let rows = list(move || (0..).zip(added.get()).map(row).collect());
     let others = list(move || {
-        let others = known.get().into_iter().filter(|name| added.with(|added| !added.contains(name)));
+        let others = known.get().into_iter().filter(|name| !added.read().contains(name));
         others.map(|name| view! { <option value=name>{name.clone()}</option> }.into_any()).collect()
     });
     let add = move |_| {
@@ -92,12 +92,11 @@ fn insert(app: App, name: String) {
 }
 
 fn names(app: App, list: fn(&Catalogue) -> &Vec<String>) -> Memo<Vec<String>> {
-    Memo::new(move |_| app.catalogue.with(|catalogue| catalogue.as_ref().map(list).cloned().unwrap_or_default()))
+    memo(move || app.catalogue.read().as_ref().map(list).cloned().unwrap_or_default())
 }
 
 fn refiners(app: App) -> Vec<NamedEntry> {
-    app.catalogue.with(|catalogue| {
-        let Some(catalogue) = catalogue else { return Vec::new() };
-        app.draft.with(|draft| draft.refiners(catalogue).map(|model| super::named(&model.name)).collect())
-    })
+    let (catalogue, draft) = (app.catalogue.read(), app.draft.read());
+    let refiners = catalogue.iter().flat_map(|catalogue| draft.refiners(catalogue));
+    refiners.map(|model| super::named(&model.name)).collect()
 }

@@ -3,6 +3,7 @@
 use leptos::html::Canvas;
 use leptos::prelude::*;
 
+use super::parts::{effect, memo};
 use super::{App, parts, strings};
 use crate::session::{Job, Selection};
 use crate::web::canvas::Surface;
@@ -12,10 +13,10 @@ use crate::web::errors;
 #[component]
 pub(super) fn Batch() -> impl IntoView {
     let app = App::get();
-    let pictures = Memo::new(move |_| app.job.with(|job| job.as_ref().map(pictures).unwrap_or_default()));
+    let pictures = memo(move || app.job.read().as_ref().map(pictures).unwrap_or_default());
     view! {
-        <ul id="batch" class="tiles batch" hidden=move || pictures.with(Vec::is_empty) aria-label=strings::BATCH>
-            <For each=move || pictures.get() key=Selection::clone children=move |selection| tile(app, selection)/>
+        <ul id="batch" class="tiles batch" hidden=Signal::derive(move || pictures.read().is_empty()) aria-label=strings::BATCH>
+            {parts::pictures(move || pictures.get(), move |selection| tile(app, selection))}
         </ul>
     }
 }
@@ -31,7 +32,7 @@ fn tile(app: App, selection: Selection) -> AnyView {
     let canvas = NodeRef::<Canvas>::new();
     let surface = StoredValue::new_local(None::<Surface>);
     let here = selection.clone();
-    Effect::new(move |_| {
+    effect(move || {
         app.driver.preview().track();
         let Some(canvas) = canvas.get() else { return };
         if surface.with_value(Option::is_none) {
@@ -40,18 +41,17 @@ fn tile(app: App, selection: Selection) -> AnyView {
                 Err(fault) => errors::warn(&fault),
             }
         }
-        app.session.with_untracked(|session| {
-            let basis = session.job(&here.job).and_then(|job| job.basis.as_ref());
-            if let (Some(preview), Some(basis)) = (session.preview(&here), basis) {
-                let drawn = surface.try_update_value(|surface| surface.as_mut().map(|s| s.draw(&preview.frame, basis)));
-                if let Some(Some(Err(fault))) = drawn {
-                    errors::warn(&fault);
-                }
+        let session = app.session.read_untracked();
+        let basis = session.job(&here.job).and_then(|job| job.basis.as_ref());
+        if let (Some(preview), Some(basis)) = (session.preview(&here), basis) {
+            let drawn = surface.try_update_value(|surface| surface.as_mut().map(|s| s.draw(&preview.frame, basis)));
+            if let Some(Some(Err(fault))) = drawn {
+                errors::warn(&fault);
             }
-        });
+        }
     });
     let here = selection.clone();
-    let url = Memo::new(move |_| app.session.with(|session| session.job(&here.job)?.thumbnail(here.index)));
+    let url = memo(move || app.session.read().job(&here.job)?.thumbnail(here.index));
     let label = strings::picture_of_batch(selection.index + 1);
     let live = view! { <canvas width="1" height="1" node_ref=canvas aria-hidden="true"></canvas> };
     let label = Signal::derive(move || label.clone());

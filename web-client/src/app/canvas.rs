@@ -7,6 +7,7 @@ use leptos::html::Canvas;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+use super::parts::{effect, memo};
 use super::{App, strings};
 use crate::preview::choice::Choice;
 use crate::preview::recovery::Losses;
@@ -137,14 +138,14 @@ impl Screen {
         self.set_decoder(held.as_ref().map(|held| held.decoder.clone()));
         let (Some(url), None) = (url, held) else { return };
         spawn_local(async move {
-            let token = self.app.session.with_untracked(|session| session.token().cloned());
+            let token = self.app.session.read_untracked().token().cloned();
             match fetch::bytes(&url, token.as_ref()).await.map(|file| Decoder::read(&file)) {
                 Ok(Ok(decoder)) => {
                     let decoder = Rc::new(decoder);
                     self.decoder
                         .try_update_value(|held| *held = Some(Fetched { url: url.clone(), decoder: decoder.clone() }));
                     // Another picture may be shown by now.
-                    if self.app.session.with_untracked(|session| session.shown_decoder() == Some(&*url)) {
+                    if self.app.session.read_untracked().shown_decoder() == Some(&*url) {
                         self.set_decoder(Some(decoder));
                     }
                 }
@@ -174,21 +175,21 @@ pub(super) fn Live() -> impl IntoView {
     let app = App::get();
     let screen = Screen::new(app);
     let canvas = NodeRef::<Canvas>::new();
-    Effect::new(move |_| canvas.get().into_iter().for_each(|canvas| screen.open(canvas)));
+    effect(move || canvas.get().into_iter().for_each(|canvas| screen.open(canvas)));
     if page::query("preview").and_then(|name| Backend::parse(&name)) != Some(Backend::Canvas2d) {
         screen.request_device();
     }
     // Only a GPU has use for a decoder; one that is new needs it again.
-    let decoder = Memo::new(move |_| {
-        let url = app.session.with(|session| session.shown_decoder().map(str::to_owned));
+    let decoder = memo(move || {
+        let url = app.session.read().shown_decoder().map(str::to_owned);
         (app.backend.get() == Some(Backend::WebGpu)).then_some((screen.element.get(), url))
     });
-    Effect::new(move |_| decoder.get().into_iter().for_each(|(_, url)| screen.decode(url)));
+    effect(move || decoder.get().into_iter().for_each(|(_, url)| screen.decode(url)));
 
     let shown = RwSignal::new(Shown::default());
     let pace = StoredValue::new(Pace::Idle);
     let seen = StoredValue::new((None, None));
-    Effect::new(move |_| {
+    effect(move || {
         app.driver.preview().track();
         seen.update_value(|seen| *seen = notice(screen, std::mem::take(seen)));
         if pace.get_value() != Pace::Idle {
@@ -220,10 +221,10 @@ pub(super) fn Live() -> impl IntoView {
                 role="img"
                 aria-label=strings::PREVIEW
                 node_ref=canvas
-                data-backend=move || app.backend.get().map(Backend::name)
-                data-drawn=move || shown.with(|shown| shown.drawn.map(Choice::name))
-                data-frames=move || shown.with(|shown| shown.frames)
-                data-step=move || shown.with(|shown| shown.step)
+                data-backend=Signal::derive(move || app.backend.get().map(Backend::name))
+                data-drawn=Signal::derive(move || shown.read().drawn.map(Choice::name))
+                data-frames=Signal::derive(move || shown.read().frames.to_string())
+                data-step=Signal::derive(move || shown.read().step.to_string())
             ></canvas>
         }
     };
@@ -236,7 +237,7 @@ type Seen = (Option<Selection>, Option<Arc<[u8]>>);
 /// Tells the surface of the rhythm in which previews come, drawn or not.
 fn notice(screen: Screen, before: Seen) -> Seen {
     let of = |session: &Session| (session.shown(), session.shown_preview().map(|preview| preview.frame.clone()));
-    let now = screen.app.session.with_untracked(of);
+    let now = of(&screen.app.session.read_untracked());
     if now.0 != before.0 {
         screen.with_surface(Surface::begin);
     }
@@ -252,26 +253,25 @@ fn notice(screen: Screen, before: Seen) -> Seen {
 
 /// Draws what should be seen now, and tells what has been seen then.
 fn draw(screen: Screen, before: Shown) -> Shown {
-    screen.app.session.with_untracked(|session| {
-        let picture = session.shown();
-        let mut shown = if before.picture == picture { before } else { Shown { picture, ..Shown::default() } };
-        let basis = session.shown_job().and_then(|job| job.basis.as_ref());
-        let (Some(preview), Some(basis)) = (session.shown_preview(), basis) else { return shown };
-        let drawn = screen.surface.try_update_value(|surface| surface.as_mut().map(|s| s.draw(&preview.frame, basis)));
-        match drawn.flatten() {
-            Some(Ok(drawn)) => {
-                let again = shown.newest.as_ref().is_some_and(|newest| Arc::ptr_eq(newest, &preview.frame));
-                shown.frames += u32::from(!again);
-                shown.newest = Some(preview.frame.clone());
-                shown.step = preview.step;
-                shown.drawn = Some(drawn);
-                if screen.app.backend.get_untracked() == Some(Backend::WebGpu) {
-                    screen.losses.update_value(Losses::drew);
-                }
+    let session = screen.app.session.read_untracked();
+    let picture = session.shown();
+    let mut shown = if before.picture == picture { before } else { Shown { picture, ..Shown::default() } };
+    let basis = session.shown_job().and_then(|job| job.basis.as_ref());
+    let (Some(preview), Some(basis)) = (session.shown_preview(), basis) else { return shown };
+    let drawn = screen.surface.try_update_value(|surface| surface.as_mut().map(|s| s.draw(&preview.frame, basis)));
+    match drawn.flatten() {
+        Some(Ok(drawn)) => {
+            let again = shown.newest.as_ref().is_some_and(|newest| Arc::ptr_eq(newest, &preview.frame));
+            shown.frames += u32::from(!again);
+            shown.newest = Some(preview.frame.clone());
+            shown.step = preview.step;
+            shown.drawn = Some(drawn);
+            if screen.app.backend.get_untracked() == Some(Backend::WebGpu) {
+                screen.losses.update_value(Losses::drew);
             }
-            Some(Err(fault)) => errors::warn(&fault),
-            None => {}
         }
-        shown
-    })
+        Some(Err(fault)) => errors::warn(&fault),
+        None => {}
+    }
+    shown
 }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use sd_protocol::NamedEntry;
 
-use super::parts::when;
+use super::parts::{list, when};
 use super::{App, strings};
 use crate::decimal;
 use crate::session::wording::weigh;
@@ -154,8 +154,8 @@ pub(super) fn Choice(field: Field, entries: Signal<Vec<NamedEntry>>) -> impl Int
     let app = App::get();
     let option = move |entry: NamedEntry| {
         let name = entry.name.clone();
-        let selected = move || app.draft.with(|draft| draft.get(field) == name);
-        view! { <option value=entry.name prop:selected=selected>{entry.label}</option> }
+        let selected = move || app.draft.read().get(field) == name;
+        view! { <option value=entry.name prop:selected=Signal::derive(selected)>{entry.label}</option> }.into_any()
     };
     view! {
         <select
@@ -165,7 +165,7 @@ pub(super) fn Choice(field: Field, entries: Signal<Vec<NamedEntry>>) -> impl Int
             aria-describedby=described_by(app, field)
             on:change:target=move |event| app.choose(field, event.target().value())
         >
-            <For each=move || entries.get() key=|entry| entry.name.clone() children=option/>
+            {list(move || entries.get().into_iter().map(option).collect())}
         </select>
     }
 }

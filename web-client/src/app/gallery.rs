@@ -2,7 +2,8 @@
 
 use leptos::prelude::*;
 
-use super::icons::{self, icon};
+use super::icons;
+use super::parts::{announced, button, command, memo, when};
 use super::{App, parts, strings};
 use crate::session::{Query, Selection, Session};
 
@@ -18,19 +19,25 @@ struct Tile {
 #[component]
 pub(super) fn Gallery() -> impl IntoView {
     let app = App::get();
-    let found = Memo::new(move |_| app.session.with(found));
-    let is_all = Memo::new(move |_| app.session.with(|session| session.gallery().query().is_all()));
-    let is_known = Memo::new(move |_| app.session.with(|session| session.gallery().is_known()));
-    let has_more = Memo::new(move |_| app.session.with(|session| session.gallery().has_more()));
-    let complaint = move || app.session.with(|session| session.complaint().map(|error| error.message.clone()));
+    let found = memo(move || found(&app.session.read()));
+    let is_all = memo(move || app.session.read().gallery().query().is_all());
+    let is_known = memo(move || app.session.read().gallery().is_known());
+    let has_more = memo(move || app.session.read().gallery().has_more());
+    let complaint = move || app.session.read().complaint().map(|error| error.message.clone()).unwrap_or_default();
     // Between two queries it stays as it is: what is hidden loses the focus, and with it the next letter.
     let is_there = Memo::new(move |before: Option<&bool>| match is_known.get() {
-        true => !is_all.get() || found.with(|found| !found.is_empty()),
+        true => !is_all.get() || !found.read().is_empty(),
         false => before.copied().unwrap_or_default(),
     });
-    let nothing = move || (is_known.get() && found.with(Vec::is_empty)).then_some(strings::NOTHING_FOUND);
+    let more = move || button("more", "", strings::MORE, move |_| app.driver.act(Session::look_further));
+    let is_favorites = Signal::derive(move || favorites(app));
+    let turn = move |_| look_for(app, |query| query.favorites = !query.favorites);
+    let nothing = move || {
+        let is_there = is_known.get() && found.read().is_empty();
+        if is_there { strings::NOTHING_FOUND.to_owned() } else { String::new() }
+    };
     view! {
-        <section class="gallery" aria-labelledby="gallery-title" hidden=move || !is_there.get()>
+        <section class="gallery" aria-labelledby="gallery-title" hidden=Signal::derive(move || !is_there.get())>
             <div class="bar">
                 <h2 id="gallery-title">{strings::GALLERY}</h2>
                 <input
@@ -40,45 +47,32 @@ pub(super) fn Gallery() -> impl IntoView {
                     aria-label=strings::SEARCH
                     on:input:target=move |event| look_for(app, |query| query.search = event.target().value())
                 />
-                <button
-                    id="favorites"
-                    type="button"
-                    class="toggle"
-                    aria-pressed=move || favorites(app).to_string()
-                    on:click=move |_| look_for(app, |query| query.favorites = !query.favorites)
-                >
-                    {icon(icons::STAR)}
-                    {strings::FAVORITES}
-                </button>
+                {command("favorites", icons::STAR, strings::FAVORITES.into(), Some(is_favorites), turn)}
             </div>
-            <p id="complaint" class="fault" role="status">{complaint}</p>
-            <p id="nothing" class="caption" role="status">{nothing}</p>
+            {announced("complaint", "fault", complaint)}
+            {announced("nothing", "caption", nothing)}
             <ul id="pictures" class="tiles">
-                <For each=move || found.get() key=Selection::clone children=move |selection| tile_view(app, selection)/>
+                {parts::pictures(move || found.get(), move |selection| tile_view(app, selection))}
             </ul>
-            <Show when=move || has_more.get()>
-                <button id="more" type="button" on:click=move |_| app.driver.act(Session::look_further)>
-                    {strings::MORE}
-                </button>
-            </Show>
+            {when(move || has_more.get(), more)}
         </section>
     }
 }
 
 fn tile_view(app: App, selection: Selection) -> AnyView {
     let here = selection.clone();
-    let tile = Memo::new(move |_| app.session.with(|session| tile(session, &here).unwrap_or_default()));
+    let tile = memo(move || tile(&app.session.read(), &here).unwrap_or_default());
     parts::tile(
         selection,
-        Signal::derive(move || tile.with(|tile| tile.label.clone())),
-        Signal::derive(move || tile.with(|tile| tile.is_favorite)),
-        Signal::derive(move || tile.with(|tile| tile.url.clone())),
+        Signal::derive(move || tile.read().label.clone()),
+        Signal::derive(move || tile.read().is_favorite),
+        Signal::derive(move || tile.read().url.clone()),
         None,
     )
 }
 
 fn favorites(app: App) -> bool {
-    app.session.with(|session| session.gallery().query().favorites)
+    app.session.read().gallery().query().favorites
 }
 
 /// Changes what is looked for.

@@ -3,7 +3,9 @@
 use leptos::prelude::*;
 use sd_protocol::{JobRequest, Supersede};
 
-use super::icons::{self, icon};
+use super::editor::Sight;
+use super::icons;
+use super::parts::{command, effect, memo};
 use super::{App, strings};
 use crate::session::{Field, Live};
 use crate::web::page;
@@ -51,10 +53,10 @@ pub(super) fn LiveMode() -> impl IntoView {
         lane: StoredValue::new(page::new_job_id().to_string()),
     };
     // Drawing rounds the form, which tells of itself whether or not anything is another now.
-    let newest = Memo::new(move |_| app.draft.get());
-    Effect::new(move |_| {
+    let newest = memo(move || (app.draft.get(), app.editor.revision.get()));
+    effect(move || {
         // Nothing to draw yet.
-        let is_empty = newest.with(|draft| draft.get(Field::Prompt).trim().is_empty());
+        let is_empty = newest.read().0.get(Field::Prompt).trim().is_empty();
         if mode.is_on.get() && !is_empty {
             mode.live.update(|live| live.changed(page::now_ms()));
             if !mode.is_waiting.get_value() {
@@ -62,28 +64,26 @@ pub(super) fn LiveMode() -> impl IntoView {
             }
         }
     });
-    Effect::new(move |_| {
-        app.job.with(|job| {
-            if let Some(job) = job.as_ref().filter(|job| job.progress.step > 0 || !job.images.is_empty()) {
-                mode.live.update(|live| live.drew(&job.id));
-            }
-        });
+    // Whoever paints sees what comes of it.
+    effect(move || {
+        app.editor.track_picture();
+        if mode.is_on.get() && app.editor.sight.get_untracked() == Sight::Input {
+            app.editor.sight.set(Sight::Both);
+        }
     });
-    let behind = Memo::new(move |_| mode.is_on.get().then(|| mode.live.with(Live::behind)));
+    effect(move || {
+        if let Some(job) = app.job.read().as_ref().filter(|job| job.progress.step > 0 || !job.images.is_empty()) {
+            mode.live.update(|live| live.drew(&job.id));
+        }
+    });
+    let behind = memo(move || mode.is_on.get().then(|| mode.live.read().behind()));
+    let turn = move |_| mode.is_on.update(|is_on| *is_on = !*is_on);
     view! {
-        <button
-            id="live"
-            type="button"
-            class="toggle"
-            title=strings::LIVE_TITLE
-            aria-pressed=move || mode.is_on.get().to_string()
-            on:click=move |_| mode.is_on.update(|is_on| *is_on = !*is_on)
-        >
-            {icon(icons::LIVE)}
-            {strings::LIVE}
-        </button>
-        <p id="behind" class="behind" role="status" data-behind=move || behind.get()>
-            {move || behind.get().map(strings::behind)}
+        <span class="titled" title=strings::LIVE_TITLE>
+            {command("live", icons::LIVE, strings::LIVE.into(), Some(mode.is_on.into()), turn)}
+        </span>
+        <p id="behind" class="behind" role="status" data-behind=Signal::derive(move || behind.get().map(|behind| behind.to_string()))>
+            {Signal::derive(move || behind.get().map(strings::behind))}
         </p>
     }
 }

@@ -9,6 +9,7 @@
 //! | [`field`] | one labelled input of the form |
 //! | [`parts`] | parts of views that are compiled once |
 //! | [`keys`] | the keys of the page, and the list of them |
+//! | [`editor`] | the picture that a job starts from, and the way of a request to the worker |
 //! | [`stage`] | the picture that is shown, its progress and what can be done with it |
 //! | [`canvas`] | its live preview, which survives a lost GPU |
 //! | [`batch`] | every picture of a batch |
@@ -28,6 +29,7 @@
 mod adapters;
 mod batch;
 mod canvas;
+mod editor;
 mod field;
 mod form;
 mod gallery;
@@ -44,9 +46,11 @@ mod strings;
 mod unlock;
 
 use leptos::prelude::*;
-use sd_protocol::{Catalogue, JobId, JobRequest, Limits, ModelEntry, NamedEntry};
+use sd_protocol::{Catalogue, Limits, ModelEntry, NamedEntry};
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use self::editor::Editor;
+use self::parts::{effect, memo};
 use crate::session::{Draft, Field, History, Job, Link, Misread, Selection, Session};
 use crate::web::canvas::Backend;
 use crate::web::driver::Driver;
@@ -80,23 +84,22 @@ struct App {
     job: Memo<Option<Job>>,
     model: Memo<Option<ModelEntry>>,
     backend: RwSignal<Option<Backend>>,
+    editor: Editor,
 }
 
 impl App {
     fn start() -> Self {
         let driver = Driver::start();
         let session = driver.session();
-        let draft = RwSignal::new(storage::load::<Draft>(storage::DRAFT).unwrap_or_default());
-        let catalogue = Memo::new(move |_| session.with(|s| s.worker().map(|worker| worker.catalogue.clone())));
-        Effect::new(move |_| {
-            catalogue.with(|catalogue| {
-                if let Some(catalogue) = catalogue {
-                    draft.update(|draft| draft.settle(catalogue));
-                }
-            });
+        let draft = RwSignal::new(storage::load(storage::DRAFT).map(|kept| Draft::restored(&kept)).unwrap_or_default());
+        let catalogue = memo(move || session.read().worker().map(|worker| worker.catalogue.clone()));
+        effect(move || {
+            if let Some(catalogue) = &*catalogue.read() {
+                draft.update(|draft| draft.settle(catalogue));
+            }
         });
-        Effect::new(move |_| draft.with(|draft| storage::save(storage::DRAFT, draft)));
-        Self {
+        effect(move || storage::save(storage::DRAFT, &draft.read().kept()));
+        let app = Self {
             driver,
             session,
             draft,
@@ -104,13 +107,15 @@ impl App {
             is_negative: RwSignal::new(false),
             catalogue,
             misread: RwSignal::new(Vec::new()),
-            shown: Memo::new(move |_| session.with(Session::shown)),
-            job: Memo::new(move |_| session.with(|session| session.shown_job().cloned())),
-            model: Memo::new(move |_| {
-                catalogue.with(|catalogue| draft.with(|draft| draft.model(catalogue.as_ref()?).cloned()))
-            }),
+            shown: memo(move || session.read().shown()),
+            job: memo(move || session.read().shown_job().cloned()),
+            model: memo(move || draft.read().model(catalogue.read().as_ref()?).cloned()),
             backend: RwSignal::new(None),
-        }
+            editor: Editor::new(),
+        };
+        app.keep_picture();
+        app.watch_uploads();
+        app
     }
 
     /// The one that [`start`] provides.
@@ -118,32 +123,9 @@ impl App {
         expect_context()
     }
 
-    /// Draws what the form describes.
-    fn submit(self) {
-        self.submit_as(|request| request, |_| ());
-    }
-
-    /// Draws what the form describes and `adjust` makes of it; `then` hears the name of the job.
-    fn submit_as(self, adjust: impl FnOnce(JobRequest) -> JobRequest, then: impl FnOnce(JobId)) {
-        if !self.can_submit() {
-            return;
-        }
-        let limits = self.limits();
-        self.draft.update(|draft| draft.snap(&limits));
-        match self.draft.with_untracked(|draft| draft.request(&limits)) {
-            Ok(request) => {
-                self.misread.set(Vec::new());
-                let id = browser::new_job_id();
-                self.driver.act(|session| session.submit(adjust(request), id.clone()));
-                then(id);
-            }
-            Err(misread) => self.misread.set(misread),
-        }
-    }
-
     /// Whether there was ever a worker: its defaults are then in the form, and a lost connection is repaired.
     fn can_submit(self) -> bool {
-        self.session.with(|session| session.worker().is_some())
+        self.session.read().worker().is_some()
     }
 
     fn cancel(self) {
@@ -153,11 +135,11 @@ impl App {
     }
 
     fn can_cancel(self) -> bool {
-        self.job.with(|job| job.as_ref().is_some_and(|job| !job.ended()))
+        self.job.read().as_ref().is_some_and(|job| !job.ended())
     }
 
     fn limits(self) -> Limits {
-        self.session.with_untracked(|session| session.worker().map(|worker| worker.limits.clone())).unwrap_or_default()
+        self.session.read_untracked().worker().map(|worker| worker.limits.clone()).unwrap_or_default()
     }
 
     fn set(self, field: Field, text: impl Into<String>) {
@@ -194,7 +176,7 @@ impl App {
 
     fn put(self, draft: Draft) {
         // What is right again is said to be wrong no longer; what is being written is not judged yet.
-        if self.misread.with_untracked(|misread| !misread.is_empty()) {
+        if !self.misread.read_untracked().is_empty() {
             let now = draft.misread(&self.limits());
             self.misread.update(|misread| misread.retain(|fault| now.contains(fault)));
         }
@@ -210,37 +192,34 @@ impl App {
         });
         // A press of the mouse may have ended the writing. What it aims at must not move away under it.
         browser::after(REVIEW_DELAY_MS, move || {
-            self.misread.set(self.draft.with_untracked(|draft| draft.misread(&limits)));
+            self.misread.set(self.draft.read_untracked().misread(&limits));
         });
     }
 
     /// The seed of the picture that is shown.
     fn shown_seed(self) -> Option<u64> {
-        let index = self.shown.with(|shown| shown.as_ref().map(|shown| shown.index))?;
-        self.job.with(|job| {
-            let job = job.as_ref()?;
-            job.image(index).map(|image| image.seed).or_else(|| Some(job.request.seed? + u64::from(index)))
-        })
+        let index = self.shown.read().as_ref().map(|shown| shown.index)?;
+        let job = self.job.read();
+        let job = job.as_ref()?;
+        job.image(index).map(|image| image.seed).or_else(|| Some(job.request.seed? + u64::from(index)))
     }
 
     fn text(self, field: Field) -> String {
-        self.draft.with(|draft| draft.get(field).to_owned())
+        self.draft.read().get(field).to_owned()
     }
 
     /// What is wrong with the form: what cannot be read here, or else what the worker refused.
     fn faults(self) -> Vec<Fault> {
-        let misread = self.misread.with(|misread| {
-            let fault = |m: &Misread| Fault {
-                field: Some(m.field),
-                name: String::new(),
-                message: strings::expected(m.expected),
-            };
-            misread.iter().map(fault).collect::<Vec<_>>()
-        });
+        let misread =
+            |m: &Misread| Fault { field: Some(m.field), name: String::new(), message: strings::expected(m.expected) };
+        let misread: Vec<_> = self.misread.read().iter().map(misread).collect();
         if !misread.is_empty() {
             return misread;
         }
-        self.session.with(|session| match session.rejection() {
+        if let Some(message) = self.editor.fault.get() {
+            return vec![Fault { field: None, name: String::new(), message }];
+        }
+        match self.session.read().rejection() {
             Some(error) if error.details.is_empty() => {
                 vec![Fault { field: None, name: String::new(), message: error.message.clone() }]
             }
@@ -255,7 +234,7 @@ impl App {
                     .collect()
             }
             None => Vec::new(),
-        })
+        }
     }
 
     fn fault_of(self, field: Field) -> Option<String> {
@@ -268,7 +247,7 @@ impl App {
     }
 
     fn link(self) -> Link {
-        self.session.with(Session::link)
+        self.session.read().link()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::editor::card::ImageCard;
 use super::form::Prompt;
 use super::gallery::Gallery;
 use super::keys::{self, Shortcuts};
@@ -27,6 +28,7 @@ pub(super) fn Page() -> impl IntoView {
         <main>
             <form class="controls" novalidate on:submit=move |event| { event.prevent_default(); app.submit() }>
                 <Prompt/>
+                <ImageCard/>
                 <Settings/>
             </form>
             <div class="pictures">
@@ -43,16 +45,16 @@ pub(super) fn Page() -> impl IntoView {
 #[component]
 fn Connection() -> impl IntoView {
     let app = App::get();
-    let state = move || match (app.link(), app.session.with(|session| session.worker().is_some())) {
+    let state = move || match (app.link(), app.session.read().worker().is_some()) {
         (Link::Locked { .. }, _) => ("locked", strings::LOCKED),
         (Link::Connected, _) => ("connected", strings::CONNECTED),
         (Link::Connecting { .. } | Link::Waiting { .. }, false) => ("connecting", strings::CONNECTING),
         (Link::Connecting { .. } | Link::Waiting { .. }, true) => ("reconnecting", strings::RECONNECTING),
     };
-    let server = move || app.session.with(|session| session.worker().map(|worker| worker.server.clone()));
+    let server = Signal::derive(move || app.session.read().worker().map(|worker| worker.server.clone()));
     view! {
-        <p id="connection" class="connection" role="status" data-state=move || state().0 title=server>
-            <span>{move || state().1}</span>
+        <p id="connection" class="connection" role="status" data-state=Signal::derive(move || state().0) title=server>
+            <span>{Signal::derive(move || state().1)}</span>
         </p>
     }
 }
@@ -61,12 +63,12 @@ fn Connection() -> impl IntoView {
 #[component]
 fn About() -> impl IntoView {
     let app = App::get();
-    let server = move || app.session.with(|session| session.worker().map(|worker| worker.server.clone()));
-    let previews = move || match app.backend.get() {
+    let server = Signal::derive(move || app.session.read().worker().map(|worker| worker.server.clone()));
+    let previews = Signal::derive(move || match app.backend.get() {
         Some(Backend::WebGpu) => strings::PREVIEW_WEBGPU,
         Some(Backend::Canvas2d) => strings::PREVIEW_CANVAS2D,
         None => "",
-    };
+    });
     view! {
         <footer class="about">
             <p id="previews">{previews}</p>

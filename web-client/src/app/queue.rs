@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use sd_protocol::{JobId, JobState};
 
 use super::icons::{self, icon};
+use super::parts::{memo, pictures};
 use super::{App, strings};
 use crate::session::{Job, Move, Selection, Session};
 
@@ -22,29 +23,29 @@ struct Line {
 #[component]
 pub(super) fn Queue() -> impl IntoView {
     let app = App::get();
-    let jobs = Memo::new(move |_| {
-        app.session.with(|session| session.queue().iter().map(|job| job.id.clone()).collect::<Vec<_>>())
-    });
+    // Each by the first of its pictures.
+    let first = |job: &&Job| Selection { job: job.id.clone(), index: 0 };
+    let jobs = memo(move || app.session.read().queue().iter().map(first).collect::<Vec<_>>());
     view! {
-        <section class="queue" aria-labelledby="queue-title" hidden=move || jobs.with(Vec::is_empty)>
+        <section class="queue" aria-labelledby="queue-title" hidden=Signal::derive(move || jobs.read().is_empty())>
             <h2 id="queue-title">{strings::QUEUE}</h2>
             <ol id="queue">
-                <For each=move || jobs.get() key=JobId::clone children=move |job| line_view(app, job)/>
+                {pictures(move || jobs.get(), move |first| line_view(app, first))}
             </ol>
         </section>
     }
 }
 
-fn line_view(app: App, job: JobId) -> AnyView {
+fn line_view(app: App, selection: Selection) -> AnyView {
+    let job = selection.job.clone();
     let here = job.clone();
-    let line = Memo::new(move |_| app.session.with(|session| session.job(&here).map(line).unwrap_or_default()));
+    let line = memo(move || app.session.read().job(&here).map(line).unwrap_or_default());
     let here = job.clone();
-    let is_shown = move || app.shown.with(|shown| shown.as_ref().is_some_and(|shown| shown.job == here)).to_string();
-    let selection = Selection { job: job.clone(), index: 0 };
+    let is_shown = move || app.shown.read().as_ref().is_some_and(|shown| shown.job == here).to_string();
     let button = |name: &'static str, path: &'static str, act: fn(&mut Session, &JobId)| {
         let job = job.clone();
-        let label = move || line.with(|line| strings::about(name, &line.prompt));
-        let is_off = move || name != strings::CANCEL && !line.with(|line| line.can_move);
+        let label = move || strings::about(name, &line.read().prompt);
+        let is_off = move || name != strings::CANCEL && !line.read().can_move;
         view! {
             <button type="button" class="small" title=name aria-label=label disabled=is_off
                 on:click=move |_| app.driver.act(|session| act(session, &job))
@@ -62,8 +63,8 @@ fn line_view(app: App, job: JobId) -> AnyView {
     view! {
         <li
             data-job-id=job.to_string()
-            data-state=move || line.with(|line| line.state)
-            style=("--percent", move || line.with(|line| line.percent.to_string() + "%"))
+            data-state=Signal::derive(move || line.read().state)
+            style=("--percent", Signal::derive(move || line.read().percent.to_string() + "%"))
         >
             <button
                 type="button"
@@ -71,8 +72,8 @@ fn line_view(app: App, job: JobId) -> AnyView {
                 aria-pressed=is_shown
                 on:click=move |_| app.driver.act(|session| session.select(selection.clone()))
             >
-                <span class="what">{move || line.with(|line| line.prompt.clone())}</span>
-                <span class="place">{move || line.with(|line| line.place.clone())}</span>
+                <span class="what">{Signal::derive(move || line.read().prompt.clone())}</span>
+                <span class="place">{Signal::derive(move || line.read().place.clone())}</span>
             </button>
             {buttons.into_iter().collect_view()}
         </li>

@@ -7,7 +7,7 @@ use sd_protocol::{Catalogue, ImageFormat, NamedEntry, SchedulerEntry};
 use super::adapters::adapters;
 use super::field::{FaultOf, Labelled, Number, dial, menu};
 use super::icons::{self, icon};
-use super::parts::{Act, button, tool, when};
+use super::parts::{Act, button, effect, tool, when};
 use super::{App, strings};
 use crate::session::{Field, Shape};
 use crate::web::page;
@@ -58,7 +58,7 @@ fn fold(
 ) -> AnyView {
     let app = App::get();
     let details = NodeRef::<Details>::new();
-    Effect::new(move |_| {
+    effect(move || {
         if let Some(details) = details.get()
             && app.faults().iter().any(|fault| fault.field.is_some_and(holds))
         {
@@ -96,7 +96,7 @@ fn advanced(app: App) -> AnyView {
     .into_any()
 }
 
-fn pair(class: &'static str, first: AnyView, second: AnyView) -> AnyView {
+pub(super) fn pair(class: &'static str, first: AnyView, second: AnyView) -> AnyView {
     view! { <div class=class>{first}{second}</div> }.into_any()
 }
 
@@ -109,13 +109,13 @@ fn number(field: Field) -> AnyView {
 fn model(app: App) -> AnyView {
     let models =
         from_catalogue(app, |catalogue| catalogue.models.iter().map(|model| super::named(&model.name)).collect());
-    when(move || models.with(|models| models.len() > 1), move || menu(Field::Model, models))
+    when(move || models.read().len() > 1, move || menu(Field::Model, models))
 }
 
 fn size(app: App) -> AnyView {
     let preset = move |shape: Shape| {
         let size = move || {
-            let side = app.model.with(|model| model.as_ref().map(|m| (m.defaults.width, m.defaults.height)));
+            let side = app.model.read().as_ref().map(|m| (m.defaults.width, m.defaults.height));
             let (width, height) = side.map(|(width, height)| shape.size(width, height, &app.limits()))?;
             Some([(Field::Width, width.to_string()), (Field::Height, height.to_string())])
         };
@@ -187,7 +187,7 @@ fn seed(app: App) -> AnyView {
 }
 
 fn from_catalogue(app: App, read: fn(&Catalogue) -> Vec<NamedEntry>) -> Signal<Vec<NamedEntry>> {
-    Signal::derive(move || app.catalogue.with(|catalogue| catalogue.as_ref().map(read).unwrap_or_default()))
+    Signal::derive(move || app.catalogue.read().as_ref().map(read).unwrap_or_default())
 }
 
 fn schedulers(app: App) -> Signal<Vec<NamedEntry>> {
@@ -201,6 +201,6 @@ fn spacings(app: App) -> Signal<Vec<NamedEntry>> {
     Signal::derive(move || {
         let scheduler = app.text(Field::Scheduler);
         let of = |catalogue: &Catalogue| catalogue.sigmas_of(&scheduler).cloned().collect();
-        app.catalogue.with(|catalogue| catalogue.as_ref().map(of).unwrap_or_default())
+        app.catalogue.read().as_ref().map(of).unwrap_or_default()
     })
 }

@@ -6,8 +6,12 @@ use sd_protocol::{ImageFormat, ImageView, JobId, JobState};
 
 use super::batch::Batch;
 use super::canvas::Live;
+use super::editor::Sight;
+use super::editor::compare::Compare;
+use super::editor::surface::Surface;
+use super::editor::tools::Tools;
 use super::icons::{self, icon};
-use super::parts::chips;
+use super::parts::{Act, announced, chips, command, list, memo, when};
 use super::{App, status, strings};
 use crate::decimal;
 use crate::session::{Field, Job, Session};
@@ -17,11 +21,30 @@ use crate::web::{errors, page, pictures};
 #[component]
 pub(super) fn Stage() -> impl IntoView {
     let app = App::get();
-    let job_id = move || app.job.with(|job| job.as_ref().map(|job| job.id.to_string()).unwrap_or_default());
-    let state = move || app.job.with(|job| job.as_ref().and_then(Job::state).map_or("", JobState::as_str));
-    let size = Memo::new(move |_| size(app));
-    let sentence = Memo::new(move |_| app.session.with(|session| status::sentence(session, &page::host())));
-    let is_empty = Memo::new(move |_| app.job.with(Option::is_none));
+    let job_id = Signal::derive(move || app.job.read().as_ref().map(|job| job.id.to_string()).unwrap_or_default());
+    let state = Signal::derive(move || app.job.read().as_ref().and_then(Job::state).map_or("", JobState::as_str));
+    let (input, result) = (memo(move || input_size(app)), memo(move || result_size(app)));
+    let shown = memo(move || app.editor.shown());
+    let size = memo(move || if shown.get() == Sight::Input { input.get() } else { result.get() });
+    let sentence = memo(move || match app.editor.is_sending.get() {
+        true => strings::STATUS_SENDING_PICTURE.to_owned(),
+        false => status::sentence(&app.session.read(), &page::host()),
+    });
+    let frame = move |id: &'static str, size: Memo<(u32, u32)>, other: Sight, content: AnyView| {
+        view! {
+            <div id=id class="frame" style=("--ratio", ratio(size)) hidden=Signal::derive(move || shown.get() == other)>
+                {content}
+            </div>
+        }
+        .into_any()
+    };
+    let is_edited = move || shown.get() != Sight::Result;
+    let result_frame = vec![
+        view! { <Live/> }.into_any(),
+        view! { <Picture/> }.into_any(),
+        view! { <Compare/> }.into_any(),
+        when(move || app.job.read().is_none(), move || empty(app)),
+    ];
     view! {
         <section
             id="job"
@@ -30,18 +53,19 @@ pub(super) fn Stage() -> impl IntoView {
             aria-label=strings::PICTURE
             data-job-id=job_id
             data-state=state
-            style=("--ratio", move || decimal::write(f64::from(size.get().0) / f64::from(size.get().1)))
-            style=("--native", move || format!("{}px", size.get().0))
+            style=("--ratio", ratio(size))
+            style=("--native", Signal::derive(move || size.get().0.to_string() + "px"))
         >
-            <div class="frame">
-                <Live/>
-                <Picture/>
-                <Show when=move || is_empty.get()><Empty/></Show>
+            {sights(app)}
+            <div class="frames" data-shows=Signal::derive(move || shown.get().name())>
+                {frame("input-frame", input, Sight::Result, when(is_edited, move || view! { <Surface/> }.into_any()))}
+                {frame("result-frame", result, Sight::Input, result_frame.into_any())}
             </div>
+            {when(is_edited, move || view! { <Tools/> }.into_any())}
             <Progress/>
             <Batch/>
             <div class="report">
-                <p id="status" role="status" aria-live="polite">{sentence}</p>
+                {announced("status", "", move || sentence.get())}
                 <Remaining/>
                 <Actions/>
             </div>
@@ -50,22 +74,42 @@ pub(super) fn Stage() -> impl IntoView {
     }
 }
 
+fn ratio(size: Memo<(u32, u32)>) -> Signal<String> {
+    Signal::derive(move || decimal::write(f64::from(size.get().0) / f64::from(size.get().1)))
+}
+
+/// Whether the stage shows what the job starts from or what came of it; there is nothing to choose without a picture.
+fn sights(app: App) -> AnyView {
+    let button = move |sight: Sight| {
+        let act: Act = Box::new(move |_| app.editor.sight.set(sight));
+        let pressed = Signal::derive(move || (app.editor.shown() == sight).to_string());
+        let id = ["see-", sight.name()].concat();
+        view! { <button id=id type="button" aria-pressed=pressed on:click=act>{strings::sight(sight)}</button> }
+            .into_any()
+    };
+    let buttons = move || {
+        let buttons = Vec::from([Sight::Input, Sight::Both, Sight::Result].map(button));
+        view! { <div class="segments sight" role="group" aria-label=strings::SIGHT>{buttons}</div> }.into_any()
+    };
+    when(move || app.editor.has_picture(), buttons)
+}
+
 /// The finished picture. It fades in over the last preview once it is decoded, so nothing flickers.
 #[component]
 fn Picture() -> impl IntoView {
     let app = App::get();
-    let image = Memo::new(move |_| shown_image(app));
+    let image = memo(move || shown_image(app));
     let element = move |image: ImageView| {
         let arrived = RwSignal::new(false);
         let source = app.source({
             let url = image.url.clone();
             move || Some(url.clone())
         });
-        let alt = app.job.with_untracked(|job| job.as_ref().and_then(|job| job.request.prompt.clone()));
+        let alt = app.job.read_untracked().as_ref().and_then(|job| job.request.prompt.clone());
         view! {
             <img
                 id="picture"
-                src=move || source.get()
+                src=Signal::derive(move || source.get())
                 width=image.width
                 height=image.height
                 alt=alt
@@ -74,19 +118,18 @@ fn Picture() -> impl IntoView {
                 on:load=move |_| arrived.set(true)
             />
         }
+        .into_any()
     };
-    view! { <For each=move || image.get() key=|image| image.url.clone() children=element/> }
+    list(move || image.get().into_iter().map(element).collect())
 }
 
 /// What is there before the first picture: an invitation.
-#[component]
-fn Empty() -> impl IntoView {
-    let app = App::get();
-    let examples =
-        Memo::new(move |_| app.model.with(|model| model.as_ref().map(|m| m.examples.clone()).unwrap_or_default()));
-    let invitation = move || {
-        if examples.with(Vec::is_empty) { strings::EMPTY_TEXT_NO_EXAMPLES } else { strings::EMPTY_TEXT }
-    };
+fn empty(app: App) -> AnyView {
+    let examples = memo(move || app.model.read().as_ref().map(|m| m.examples.clone()).unwrap_or_default());
+    let invitation =
+        Signal::derive(
+            move || if examples.read().is_empty() { strings::EMPTY_TEXT_NO_EXAMPLES } else { strings::EMPTY_TEXT },
+        );
     view! {
         <div class="empty">
             <h2>{strings::EMPTY_TITLE}</h2>
@@ -94,12 +137,13 @@ fn Empty() -> impl IntoView {
             {chips(examples, |app, example| app.set(Field::Prompt, example))}
         </div>
     }
+    .into_any()
 }
 
 #[component]
 fn Progress() -> impl IntoView {
     let app = App::get();
-    let progress = Memo::new(move |_| app.job.with(|job| job.as_ref().map(|job| job.progress).unwrap_or_default()));
+    let progress = memo(move || app.job.read().as_ref().map(|job| job.progress).unwrap_or_default());
     let share = move || {
         let progress = progress.get();
         f64::from(progress.step) / f64::from(progress.steps.max(1))
@@ -111,10 +155,10 @@ fn Progress() -> impl IntoView {
             role="progressbar"
             aria-label=strings::PROGRESS
             aria-valuemin="0"
-            aria-valuenow=move || progress.get().step
-            aria-valuemax=move || progress.get().steps
+            aria-valuenow=Signal::derive(move || progress.get().step.to_string())
+            aria-valuemax=Signal::derive(move || progress.get().steps.to_string())
         >
-            <span style=("--share", move || decimal::write(share()))></span>
+            <span style=("--share", Signal::derive(move || decimal::write(share())))></span>
         </div>
     }
 }
@@ -123,20 +167,19 @@ fn Progress() -> impl IntoView {
 #[component]
 fn Remaining() -> impl IntoView {
     let app = App::get();
-    let text = move || {
-        app.job.with(|job| {
-            let job = job.as_ref().filter(|job| job.state() == Some(JobState::Running) && job.progress.steps > 0)?;
-            Some(strings::steps(job.progress.step, job.progress.steps, job.progress.eta_ms))
-        })
-    };
+    let text = Signal::derive(move || {
+        let job = app.job.read();
+        let job = job.as_ref().filter(|job| job.state() == Some(JobState::Running) && job.progress.steps > 0)?;
+        Some(strings::steps(job.progress.step, job.progress.steps, job.progress.eta_ms))
+    });
     view! { <p id="remaining" class="remaining">{text}</p> }
 }
 
 #[component]
 fn Actions() -> impl IntoView {
     let app = App::get();
-    let image = Memo::new(move |_| shown_image(app));
-    let request = move || app.job.with(|job| job.as_ref().map(|job| job.request.clone()).unwrap_or_default());
+    let image = memo(move || shown_image(app));
+    let request = move || app.job.read().as_ref().map(|job| job.request.clone()).unwrap_or_default();
     let source = app.source(move || image.get().map(|image| image.url));
     let name = move || image.get().map(|image| strings::file_name(&request().prompt.unwrap_or_default(), &image));
     let reuse = move |_| {
@@ -145,10 +188,11 @@ fn Actions() -> impl IntoView {
         request.batch_size = Some(1);
         app.change(None, |draft| draft.fill(&request, true));
     };
+    let start_from = move |_| image.get_untracked().into_iter().for_each(|image| app.put_result(image.url));
     let copied = RwSignal::new(None::<ImageView>);
     let copy = move |_| {
         let Some(image) = image.get_untracked() else { return };
-        let token = app.session.with_untracked(|session| session.token().cloned());
+        let token = app.session.read_untracked().token().cloned();
         spawn_local(async move {
             match pictures::copy(&image.url, token.as_ref()).await {
                 Ok(()) => drop(copied.try_update(|copied| *copied = Some(image))),
@@ -156,38 +200,36 @@ fn Actions() -> impl IntoView {
             }
         });
     };
-    let is_copied = move || image.with(|image| image.is_some() && copied.with(|copied| copied == image));
+    let copied = Signal::derive(move || match image.read().is_some() && *copied.read() == *image.read() {
+        true => strings::COPIED,
+        false => strings::COPY,
+    });
     // A browser's clipboard takes PNGs alone.
-    let can_copy = move || image.with(|image| image.as_ref().is_some_and(|image| image.format == ImageFormat::Png));
-    let is_favorite = move || app.job.with(|job| job.as_ref().is_some_and(|job| job.favorite));
+    let can_copy = move || image.read().as_ref().is_some_and(|image| image.format == ImageFormat::Png);
+    let is_favorite = Signal::derive(move || app.job.read().as_ref().is_some_and(|job| job.favorite));
     let favor =
         move |_| on_job(app, |session, job| session.favor(job, !session.job(job).is_some_and(|job| job.favorite)));
-    view! {
-        <Show when=move || image.with(Option::is_some)>
-            <div class="actions">
-                <button type="button" id="reuse" on:click=reuse>{icon(icons::SLIDERS)}{strings::USE_SETTINGS}</button>
-                <a class="button" id="download" href=move || source.get() download=name>
-                    {icon(icons::DOWNLOAD)}
-                    {strings::DOWNLOAD}
-                </a>
-                <button type="button" id="copy" on:click=copy hidden=move || !can_copy()>
-                    {icon(icons::COPY)}
-                    {move || if is_copied() { strings::COPIED } else { strings::COPY }}
-                </button>
-                <button
-                    type="button"
-                    id="favorite"
-                    class="toggle"
-                    aria-pressed=move || is_favorite().to_string()
-                    on:click=favor
-                >
-                    {icon(icons::STAR)}
-                    {strings::FAVORITE}
-                </button>
-                <Delete/>
-            </div>
-        </Show>
-    }
+    let download = move || {
+        view! {
+            <a class="button" id="download" href=Signal::derive(move || source.get()) download=Signal::derive(name)>
+                {icon(icons::DOWNLOAD)}
+                {strings::DOWNLOAD}
+            </a>
+        }
+        .into_any()
+    };
+    let actions = move || {
+        let actions = vec![
+            command("reuse", icons::SLIDERS, strings::USE_SETTINGS.into(), None, reuse),
+            command("use-as-input", icons::IMAGE, strings::USE_AS_INPUT.into(), None, start_from),
+            download(),
+            when(can_copy, move || command("copy", icons::COPY, copied, None, copy)),
+            command("favorite", icons::STAR, strings::FAVORITE.into(), Some(is_favorite), favor),
+            view! { <Delete/> }.into_any(),
+        ];
+        view! { <div class="actions">{actions}</div> }.into_any()
+    };
+    when(move || image.read().is_some(), actions)
 }
 
 /// Asks once more: what is forgotten is gone from the disk too.
@@ -195,16 +237,16 @@ fn Actions() -> impl IntoView {
 fn Delete() -> impl IntoView {
     let app = App::get();
     let asked = RwSignal::new(None::<JobId>);
-    let is_asked = Memo::new(move |_| {
-        asked.with(|asked| asked.is_some() && app.job.with(|job| job.as_ref().map(|job| &job.id) == asked.as_ref()))
-    });
+    let is_asked =
+        memo(move || asked.read().is_some() && app.job.read().as_ref().map(|job| &job.id) == asked.read().as_ref());
     let click = move |_| {
         if is_asked.get_untracked() {
             on_job(app, |session, job| session.delete(job));
         } else {
-            asked.set(app.job.with_untracked(|job| job.as_ref().map(|job| job.id.clone())));
+            asked.set(app.job.read_untracked().as_ref().map(|job| job.id.clone()));
         }
     };
+    let words = Signal::derive(move || if is_asked.get() { strings::DELETE_NOW } else { strings::DELETE });
     view! {
         <button
             type="button"
@@ -214,7 +256,7 @@ fn Delete() -> impl IntoView {
             on:blur=move |_| asked.set(None)
         >
             {icon(icons::BIN)}
-            {move || if is_asked.get() { strings::DELETE_NOW } else { strings::DELETE }}
+            {words}
         </button>
     }
 }
@@ -229,16 +271,17 @@ fn on_job(app: App, act: impl FnOnce(&mut Session, &JobId)) {
 #[component]
 fn Facts() -> impl IntoView {
     let app = App::get();
-    let facts = Memo::new(move |_| app.job.with(|job| job.as_ref().map(|job| facts(app, job)).unwrap_or_default()));
-    let warnings = Memo::new(move |_| app.job.with(|job| job.as_ref().map(|j| j.warnings.clone()).unwrap_or_default()));
-    let prompt = move || app.job.with(|job| job.as_ref().and_then(|job| job.request.prompt.clone()));
+    let facts = memo(move || app.job.read().as_ref().map(|job| facts(app, job)).unwrap_or_default());
+    let warnings = memo(move || app.job.read().as_ref().map(|j| j.warnings.clone()).unwrap_or_default());
+    let prompt = Signal::derive(move || app.job.read().as_ref().and_then(|job| job.request.prompt.clone()));
+    let fact = |(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> }.into_any();
     view! {
         <p class="caption">{prompt}</p>
         <dl class="facts">
-            {move || facts.get().into_iter().map(|(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> }).collect_view()}
+            {list(move || facts.get().into_iter().map(fact).collect())}
         </dl>
         <ul class="warnings">
-            {move || warnings.get().into_iter().map(|warning| view! { <li>{warning}</li> }).collect_view()}
+            {list(move || warnings.get().into_iter().map(|warning| view! { <li>{warning}</li> }.into_any()).collect())}
         </ul>
     }
 }
@@ -246,10 +289,9 @@ fn Facts() -> impl IntoView {
 fn facts(app: App, job: &Job) -> Vec<(&'static str, String)> {
     let request = &job.request;
     let label = |name: &String| {
-        app.session.with_untracked(|session| {
-            let schedulers = &session.worker()?.catalogue.schedulers;
-            Some(schedulers.iter().find(|entry| &entry.name == name)?.label.clone())
-        })
+        let session = app.session.read_untracked();
+        let schedulers = &session.worker()?.catalogue.schedulers;
+        Some(schedulers.iter().find(|entry| &entry.name == name)?.label.clone())
     };
     let seed = shown_image(app).map(|image| image.seed).or(request.seed);
     let size = request.width.zip(request.height);
@@ -268,16 +310,20 @@ fn facts(app: App, job: &Job) -> Vec<(&'static str, String)> {
 
 /// The finished picture that is selected; only jobs that succeeded show one.
 fn shown_image(app: App) -> Option<ImageView> {
-    let index = app.shown.with(|shown| shown.as_ref().map(|shown| shown.index))?;
-    app.job.with(|job| {
-        let job = job.as_ref().filter(|job| job.state() == Some(JobState::Succeeded))?;
-        job.image(index).cloned()
-    })
+    let index = app.shown.read().as_ref().map(|shown| shown.index)?;
+    let job = app.job.read();
+    job.as_ref().filter(|job| job.state() == Some(JobState::Succeeded))?.image(index).cloned()
 }
 
-/// Width and height of what is shown, or of what the form would draw.
-fn size(app: App) -> (u32, u32) {
-    let of_job = app.job.with(|job| job.as_ref().and_then(|job| job.request.width.zip(job.request.height)));
-    let of_model = || app.model.with(|model| model.as_ref().map(|model| (model.defaults.width, model.defaults.height)));
+/// Width and height of what the editor shows.
+fn input_size(app: App) -> (u32, u32) {
+    let view = app.editor.view();
+    (view.width.max(1), view.height.max(1))
+}
+
+/// Width and height of the picture that is shown, or of what the form would draw.
+fn result_size(app: App) -> (u32, u32) {
+    let of_job = app.job.read().as_ref().and_then(|job| job.request.width.zip(job.request.height));
+    let of_model = || app.model.read().as_ref().map(|model| (model.defaults.width, model.defaults.height));
     of_job.or_else(of_model).filter(|(width, height)| *width > 0 && *height > 0).unwrap_or((1, 1))
 }

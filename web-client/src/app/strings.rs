@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use sd_protocol::{ImageFormat, ImageView, TokensView};
 
+use super::editor::Sight;
 use crate::session::{Expected, Field, Shape};
 use crate::web::page;
 
@@ -92,6 +93,7 @@ pub(super) const STATUS_RECONNECTING: &str = "The connection is lost and being r
 pub(super) const STATUS_LOCKED: &str = "The worker asks for a token.";
 pub(super) const STATUS_LOADING: &str = "The worker is loading its model. You can ask for a picture already.";
 pub(super) const STATUS_READY: &str = "Ready.";
+pub(super) const STATUS_SENDING_PICTURE: &str = "Sending the picture to the worker …";
 pub(super) const STATUS_SENDING: &str = "Sending …";
 pub(super) const STATUS_QUEUED_LOADING: &str = "Waiting for the worker to load its model …";
 pub(super) const STATUS_NEXT: &str = "Next in line …";
@@ -102,6 +104,61 @@ pub(super) const STATUS_CANCELED: &str = "Canceled. The form is as you left it."
 pub(super) const STATUS_SUPERSEDED: &str = "A newer picture took its place.";
 pub(super) const STATUS_REFUSED: &str = "The worker cannot draw this as it is: see the notes below the prompt.";
 pub(super) const STATUS_LOST: &str = "The worker no longer knows this picture. Draw it again.";
+
+pub(super) const IMAGE: &str = "Start from a picture";
+pub(super) const PICK: &str = "Choose a picture";
+pub(super) const PICK_ANOTHER: &str = "Another picture";
+pub(super) const PICK_HINT: &str = "Or drop one anywhere, or paste it.";
+pub(super) const REMOVE: &str = "Remove";
+pub(super) const NO_PICTURE: &str = "This file could not be read as a picture. Take a PNG, JPEG or WebP.";
+pub(super) const NOT_SENT_LOST: &str = "The worker did not answer.";
+pub(super) const OFFER: &str = "This file says how it was made.";
+pub(super) const OFFER_SETTINGS: &str = "Use its settings";
+pub(super) const OFFER_AGAIN: &str = "Draw it again without the picture";
+pub(super) const AREAS: [(&str, &str); 2] = [("whole", "The whole picture"), ("masked", "The masked part, closer")];
+pub(super) const FILLS: [(&str, &str); 3] = [("original", "What is there"), ("noise", "Noise"), ("blank", "Nothing")];
+pub(super) const SIGHT: &str = "What the stage shows";
+pub(super) const SURFACE: &str = "Mask of the picture: B brush, E eraser, C crop and grow, X invert, [ and ] size";
+pub(super) const INPUT: &str = "The picture to start from";
+pub(super) const TOOLS: &str = "Tools of the mask";
+pub(super) const BRUSH: &str = "Brush: what you paint is drawn anew (B)";
+pub(super) const ERASER: &str = "Eraser: what you rub out stays (E)";
+pub(super) const FRAME: &str = "Crop and grow (C)";
+pub(super) const MASK_UNDO: &str = "Undo (Ctrl + Z)";
+pub(super) const MASK_REDO: &str = "Redo (Ctrl + Shift + Z)";
+pub(super) const INVERT: &str = "Invert the mask (X)";
+pub(super) const MASK_ALL: &str = "Mask everything";
+pub(super) const MASK_CLEAR: &str = "Clear the mask";
+pub(super) const BRUSH_SIZE: &str = "Brush size";
+pub(super) const SIDES: &str = "px that each side grows, or loses below 0";
+pub(super) const SIDE_NAMES: [&str; 4] = ["Left", "Top", "Right", "Bottom"];
+pub(super) const RECTANGLE: &str = "Rectangle by numbers";
+pub(super) const RECTANGLE_NAMES: [&str; 4] = ["From left", "From top", "Width", "Height"];
+pub(super) const RECTANGLE_MASK: &str = "Mask it";
+pub(super) const RECTANGLE_KEEP: &str = "Keep it";
+pub(super) const BEFORE: &str = "The picture before";
+pub(super) const COMPARE: &str = "Before and after";
+pub(super) const USE_AS_INPUT: &str = "Use as input";
+
+pub(super) fn not_sent(reason: &str) -> String {
+    format!("The picture did not reach the worker. {reason} Your mask is kept: draw again.")
+}
+
+pub(super) fn masked(percent: u32, grows: bool) -> String {
+    match percent {
+        0 if grows => "Nothing is masked: only what the picture grows by is drawn.".to_owned(),
+        0 => "Nothing is masked: all of the picture changes, as much as the strength says.".to_owned(),
+        _ => format!("{percent} % of the picture is masked and drawn anew; the rest stays."),
+    }
+}
+
+pub(super) fn sight(sight: Sight) -> &'static str {
+    match sight {
+        Sight::Input => "Input",
+        Sight::Both => "Both",
+        Sight::Result => "Result",
+    }
+}
 
 pub(super) fn label(field: Field) -> &'static str {
     match field {
@@ -122,7 +179,11 @@ pub(super) fn label(field: Field) -> &'static str {
         Field::GuidanceRescale => "Guidance rescale",
         Field::OutputFormat => "File format",
         Field::OutputQuality => "JPEG quality",
-        Field::Loras | Field::LoraWeight(_) => "LoRA",
+        Field::LoraWeight(_) => "LoRA",
+        Field::Strength => "Strength",
+        Field::MaskBlur => "Feather",
+        Field::InpaintArea => "Draws",
+        Field::InpaintFill => "Starts from",
     }
 }
 
@@ -254,7 +315,8 @@ pub(super) fn show_picture(prompt: &str, seed: Option<u64>) -> String {
 /// A file name that says what is in it.
 pub(super) fn file_name(prompt: &str, image: &ImageView) -> String {
     let words: Vec<_> = prompt
-        .split(|c: char| !c.is_alphanumeric())
+        // Letters beyond ASCII need tables to be told from signs, and both are allowed in names of files.
+        .split(|letter: char| letter.is_ascii() && !letter.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty())
         .take(6)
         .map(page::lowercase)

@@ -4,14 +4,15 @@ use leptos::html;
 use leptos::prelude::*;
 use sd_protocol::Secret;
 
+use super::parts::{announced, effect, memo, when};
 use super::{App, strings};
 use crate::session::Link;
 
 #[component]
 pub(super) fn Unlock() -> impl IntoView {
     let app = App::get();
-    let is_locked = Memo::new(move |_| matches!(app.link(), Link::Locked { .. }));
-    view! { <Show when=move || is_locked.get()><Question/></Show> }
+    let is_locked = memo(move || matches!(app.link(), Link::Locked { .. }));
+    when(move || is_locked.get(), || view! { <Question/> }.into_any())
 }
 
 /// Modal, because nothing behind it does anything yet.
@@ -20,7 +21,7 @@ fn Question() -> impl IntoView {
     let app = App::get();
     let (dialog, field, keep) =
         (NodeRef::<html::Dialog>::new(), NodeRef::<html::Input>::new(), NodeRef::<html::Input>::new());
-    Effect::new(move |_| {
+    effect(move || {
         if let Some(dialog) = dialog.get() {
             // The browser refuses a dialog that is open already, and that is what is wanted.
             dialog.show_modal().ok();
@@ -33,9 +34,9 @@ fn Question() -> impl IntoView {
             app.driver.unlock(Secret::new(token.trim()), keep.checked());
         }
     };
-    let note = move || match app.link() {
-        Link::Locked { refused: true } => strings::UNLOCK_REFUSED,
-        _ => strings::UNLOCK_TEXT,
+    let note = move || {
+        let is_refused = matches!(app.link(), Link::Locked { refused: true });
+        if is_refused { strings::UNLOCK_REFUSED.to_owned() } else { strings::UNLOCK_TEXT.to_owned() }
     };
     view! {
         <dialog
@@ -47,7 +48,7 @@ fn Question() -> impl IntoView {
         >
             <form on:submit=move |event| { event.prevent_default(); unlock() }>
                 <h2 id="unlock-title">{strings::UNLOCK_TITLE}</h2>
-                <p id="unlock-note" role="status">{note}</p>
+                {announced("unlock-note", "", note)}
                 <label>
                     <span>{strings::TOKEN}</span>
                     <input id="token" type="password" autocomplete="current-password" required node_ref=field/>

@@ -80,9 +80,7 @@ impl Call {
     /// The JSON body, of calls that have one.
     pub fn body(&self) -> Option<String> {
         match self {
-            Self::Change { change, .. } => {
-                Some(serde_json::to_string(change).expect("a change has string keys and finite numbers"))
-            }
+            Self::Change { change, .. } => Some(sd_protocol::write(change)),
             _ => None,
         }
     }

@@ -3,32 +3,39 @@
 //! A draft refuses what cannot be written as a number, and numbers beyond the worker's bounds. All else is the worker's
 //! business, which reports every fault at once.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use sd_protocol::limits::LORAS_MAX;
 use sd_protocol::{
-    Catalogue, ImageFormat, JobRequest, Limits, LoraRequest, ModelDefaults, ModelEntry, OutputOptions, RefinerRequest,
+    Catalogue, ImageFormat, InpaintArea, InpaintFill, InpaintRequest, JobRequest, Limits, LoraRequest, ModelDefaults,
+    ModelEntry, OutputOptions, RefinerRequest,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::field::{Expected, Field, Misread};
 use super::size::nearest;
 use crate::decimal;
 
+/// The name under which LoRAs are kept.
+const LORAS: &str = "loras";
 /// Where a refiner takes over unless told otherwise.
 const SWITCH_AT: f64 = 0.8;
 
+/// What fields say that no model has a word on; of a picture, what A1111's web UI begins with.
+const ALWAYS: [(Field, f64); 4] =
+    [(Field::BatchSize, 1.0), (Field::SwitchAt, SWITCH_AT), (Field::Strength, 0.75), (Field::MaskBlur, 4.0)];
+const AREAS: [(&str, InpaintArea); 2] = [("whole", InpaintArea::Whole), ("masked", InpaintArea::Masked)];
+const FILLS: [(&str, InpaintFill); 3] =
+    [("original", InpaintFill::Original), ("noise", InpaintFill::Noise), ("blank", InpaintFill::Blank)];
+
 /// The form as text. A field that is empty is left to the worker's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Texts", into = "Texts")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
-    fields: Texts,
+    /// In the order of the fields.
+    fields: Vec<(Field, String)>,
     loras: Vec<Lora>,
 }
-
-/// How a draft is kept: one text for each field, a line for each LoRA with its weight before its name.
-type Texts = BTreeMap<Field, String>;
 
 /// A LoRA of the form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +51,7 @@ impl Draft {
     pub fn get(&self, field: Field) -> &str {
         match field {
             Field::LoraWeight(at) => self.loras.get(usize::from(at)).map_or("", |lora| &lora.weight),
-            _ => self.fields.get(&field).map_or("", String::as_str),
+            _ => self.place(field).map_or("", |at| &self.fields[at].1),
         }
     }
 
@@ -56,10 +63,16 @@ impl Draft {
                     lora.weight = text.into();
                 }
             }
-            _ => {
-                self.fields.insert(field, text.into());
-            }
+            _ => match self.place(field) {
+                Ok(at) => self.fields[at].1 = text.into(),
+                Err(at) => self.fields.insert(at, (field, text.into())),
+            },
         }
+    }
+
+    /// Where a field is, or would be.
+    fn place(&self, field: Field) -> Result<usize, usize> {
+        self.fields.binary_search_by_key(&field, |(field, _)| *field)
     }
 
     /// The LoRAs, in the order in which they were added.
@@ -127,10 +140,10 @@ impl Draft {
             }
         }
         if !self.refiners(catalogue).any(|model| model.name == self.get(Field::Refiner)) {
-            self.fields.remove(&Field::Refiner);
+            self.set(Field::Refiner, "");
         }
         self.loras.retain(|lora| catalogue.loras.contains(&lora.name));
-        for (field, default) in [(Field::BatchSize, 1.0), (Field::SwitchAt, SWITCH_AT)] {
+        for (field, default) in ALWAYS {
             if self.get(field).is_empty() {
                 self.set(field, decimal::write(default));
             }
@@ -139,7 +152,7 @@ impl Draft {
 
     /// Leaves only the words and the model, and takes the rest from that model.
     pub fn reset(&mut self, catalogue: &Catalogue) {
-        self.fields.retain(|field, _| matches!(field, Field::Prompt | Field::NegativePrompt | Field::Model));
+        self.fields.retain(|(field, _)| matches!(field, Field::Prompt | Field::NegativePrompt | Field::Model));
         self.loras.clear();
         self.settle(catalogue);
     }
@@ -172,6 +185,7 @@ impl Draft {
         }
         let refiner = request.refiner.as_ref();
         let output = request.output.unwrap_or_default();
+        let inpaint = request.inpaint.unwrap_or_default();
         let values = [
             (Field::Prompt, request.prompt.clone()),
             (Field::Model, request.model.clone()),
@@ -191,6 +205,10 @@ impl Draft {
             (Field::GuidanceRescale, Some(optional(request.guidance_rescale))),
             (Field::OutputFormat, Some(output.format.extension().to_owned())),
             (Field::OutputQuality, Some(output.quality.to_string())),
+            (Field::Strength, request.strength.map(decimal::write)),
+            (Field::MaskBlur, text(request.mask_blur)),
+            (Field::InpaintArea, Some(name_of(&AREAS, inpaint.area).to_owned())),
+            (Field::InpaintFill, Some(name_of(&FILLS, inpaint.fill).to_owned())),
         ];
         for (field, value) in values {
             if let Some(value) = value {
@@ -226,6 +244,11 @@ impl Draft {
             let quality = whole(Field::OutputQuality).and_then(|quality| quality.try_into().ok());
             OutputOptions { format, quality: quality.unwrap_or(OutputOptions::default().quality) }
         };
+        let inpaint = InpaintRequest {
+            area: value_of(&AREAS, self.get(Field::InpaintArea)),
+            fill: value_of(&FILLS, self.get(Field::InpaintFill)),
+            ..InpaintRequest::default()
+        };
         Ok(JobRequest {
             prompt: Some(self.get(Field::Prompt).to_owned()),
             negative_prompt: text(Field::NegativePrompt),
@@ -243,6 +266,9 @@ impl Draft {
             loras: Some(loras).filter(|loras| !loras.is_empty()),
             refiner: text(Field::Refiner).map(refiner),
             output: format.map(output),
+            strength: number(Field::Strength),
+            mask_blur: whole(Field::MaskBlur),
+            inpaint: Some(inpaint).filter(|inpaint| *inpaint != InpaintRequest::default()),
             ..JobRequest::default()
         })
     }
@@ -280,27 +306,47 @@ impl Draft {
     }
 }
 
-impl From<Texts> for Draft {
-    fn from(mut fields: Texts) -> Self {
-        let kept = fields.remove(&Field::Loras).unwrap_or_default();
-        let lora = |(weight, name): (&str, &str)| Lora { name: name.to_owned(), weight: weight.to_owned() };
-        Self { fields, loras: kept.lines().filter_map(|line| line.split_once('\t')).map(lora).collect() }
-    }
-}
-
-impl From<Draft> for Texts {
-    fn from(Draft { mut fields, loras }: Draft) -> Self {
-        if !loras.is_empty() {
-            let line = |lora: Lora| [lora.weight, lora.name].join("\t");
-            fields.insert(Field::Loras, loras.into_iter().map(line).collect::<Vec<_>>().join("\n"));
+/// Between visits: one text for each field by its name, and a line for each LoRA with its weight before its name.
+impl Draft {
+    /// The draft of an earlier visit; what cannot be read is left out.
+    pub fn restored(kept: &str) -> Self {
+        let mut draft = Self::default();
+        let kept = serde_json::from_str::<Value>(kept).unwrap_or_default();
+        for (name, text) in kept.as_object().into_iter().flatten() {
+            let text = text.as_str().unwrap_or_default();
+            if let Some(field) = Field::parse(name) {
+                draft.set(field, text);
+            } else if name == LORAS {
+                let lora = |(weight, name): (&str, &str)| Lora { name: name.to_owned(), weight: weight.to_owned() };
+                draft.loras = text.lines().filter_map(|line| line.split_once('\t')).map(lora).collect();
+            }
         }
-        fields
+        draft
+    }
+
+    /// What the next visit needs.
+    pub fn kept(&self) -> String {
+        let mut kept = Map::new();
+        for (field, text) in &self.fields {
+            kept.insert(field.name().to_owned(), text.as_str().into());
+        }
+        let line = |lora: &Lora| [lora.weight.as_str(), &lora.name].join("\t");
+        kept.insert(LORAS.to_owned(), self.loras.iter().map(line).collect::<Vec<_>>().join("\n").into());
+        sd_protocol::write(&kept)
     }
 }
 
 /// A number as the form shows it, which leaves out what changes nothing.
 fn optional(value: Option<impl Serialize + Default + PartialEq>) -> String {
     value.filter(|value| *value != Default::default()).map(decimal::write).unwrap_or_default()
+}
+
+fn name_of<T: PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
+    table.iter().find(|(_, entry)| *entry == value).map_or("", |(name, _)| name)
+}
+
+fn value_of<T: Copy + Default>(table: &[(&str, T)], name: &str) -> T {
+    table.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value).unwrap_or_default()
 }
 
 fn defaults(model: &ModelEntry) -> [(Field, String); 7] {

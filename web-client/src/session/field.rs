@@ -1,12 +1,10 @@
 //! The fields of the form: what they are called on the wire, and what they hold.
 
 use sd_protocol::Limits;
-use sd_protocol::limits::{CLIP_SKIP_MAX, LORA_WEIGHT_MAX, OUTPUT_QUALITY_MAX};
-use serde::{Deserialize, Serialize};
+use sd_protocol::limits::{CLIP_SKIP_MAX, LORA_WEIGHT_MAX, MASK_BLUR_PX_MAX, OUTPUT_QUALITY_MAX};
 
 /// A field of the form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// What to draw.
     Prompt,
@@ -42,10 +40,15 @@ pub enum Field {
     OutputFormat,
     /// How much of the picture a JPEG keeps.
     OutputQuality,
-    /// All LoRAs, in the draft that is kept.
-    Loras,
+    /// How much of an input picture is drawn anew.
+    Strength,
+    /// px by which the mask is feathered.
+    MaskBlur,
+    /// `whole` or `masked`: what the network sees of a masked picture.
+    InpaintArea,
+    /// `original`, `noise` or `blank`: what lies under the mask.
+    InpaintFill,
     /// How much of the LoRA at that place.
-    #[serde(skip)]
     LoraWeight(u8),
 }
 
@@ -71,7 +74,7 @@ pub struct Misread {
 
 impl Field {
     /// Every field but those of LoRAs, in the order of the form.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Prompt,
         Self::NegativePrompt,
         Self::Model,
@@ -89,6 +92,10 @@ impl Field {
         Self::GuidanceRescale,
         Self::OutputFormat,
         Self::OutputQuality,
+        Self::Strength,
+        Self::MaskBlur,
+        Self::InpaintArea,
+        Self::InpaintFill,
     ];
 
     /// The name in a `JobRequest` and in the details of an error.
@@ -111,7 +118,11 @@ impl Field {
             Self::GuidanceRescale => "guidance_rescale",
             Self::OutputFormat => "output.format",
             Self::OutputQuality => "output.quality",
-            Self::Loras | Self::LoraWeight(_) => "loras",
+            Self::Strength => "strength",
+            Self::MaskBlur => "mask_blur",
+            Self::InpaintArea => "inpaint.area",
+            Self::InpaintFill => "inpaint.fill",
+            Self::LoraWeight(_) => "loras",
         }
     }
 
@@ -125,13 +136,17 @@ impl Field {
 
     /// Whether the field holds words or a name.
     pub(super) fn is_text(self) -> bool {
-        use Field::{Model, NegativePrompt, OutputFormat, Prompt, Refiner, Scheduler, Sigmas};
+        use Field::{
+            InpaintArea, InpaintFill, Model, NegativePrompt, OutputFormat, Prompt, Refiner, Scheduler, Sigmas,
+        };
         matches!(self, Prompt | NegativePrompt | Model | Scheduler | Sigmas | Refiner | OutputFormat)
+            || matches!(self, InpaintArea | InpaintFill)
     }
 
     /// Whether the number that the field holds is a whole one.
     pub fn is_whole(self) -> bool {
-        !matches!(self, Self::GuidanceScale | Self::GuidanceRescale | Self::SwitchAt | Self::LoraWeight(_))
+        use Field::{GuidanceRescale, GuidanceScale, LoraWeight, Strength, SwitchAt};
+        !matches!(self, GuidanceScale | GuidanceRescale | SwitchAt | LoraWeight(_) | Strength)
     }
 
     /// The bounds of the number that the field holds, where it alone decides.
@@ -142,8 +157,9 @@ impl Field {
             Self::Steps => up_to(1, limits.steps_max),
             Self::GuidanceScale => Some((0, limits.guidance_scale_max as i32)),
             Self::BatchSize => up_to(1, limits.batch_size_max),
-            Self::SwitchAt | Self::GuidanceRescale => Some((0, 1)),
+            Self::SwitchAt | Self::GuidanceRescale | Self::Strength => Some((0, 1)),
             Self::ClipSkip => up_to(0, CLIP_SKIP_MAX),
+            Self::MaskBlur => up_to(0, MASK_BLUR_PX_MAX),
             Self::OutputQuality => up_to(1, OUTPUT_QUALITY_MAX.into()),
             Self::LoraWeight(_) => Some((-LORA_WEIGHT_MAX as i32, LORA_WEIGHT_MAX as i32)),
             _ => None,

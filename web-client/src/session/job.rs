@@ -173,8 +173,8 @@ impl Job {
             }
             Event::Image { image } => {
                 self.images.retain(|known| known.index != image.index);
-                self.images.push(image);
-                self.images.sort_by_key(|image| image.index);
+                let at = self.images.partition_point(|known| known.index < image.index);
+                self.images.insert(at, image);
             }
             Event::Succeeded { timings } => {
                 self.phase = Phase::Known(JobState::Succeeded);

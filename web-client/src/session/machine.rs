@@ -1,6 +1,6 @@
 //! The state machine of a session.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sd_protocol::binary::DecodeError;
@@ -72,7 +72,7 @@ pub struct Worker {
 }
 
 /// A picture among the jobs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Selection {
     /// The job.
     pub job: JobId,
@@ -109,7 +109,7 @@ pub struct Session {
     worker: Option<Worker>,
     /// Newest first.
     jobs: Vec<Job>,
-    previews: BTreeMap<Selection, Preview>,
+    previews: Vec<(Selection, Preview)>,
     selected: Option<Selection>,
     gallery: Gallery,
     rejection: Option<ErrorBody>,
@@ -131,7 +131,7 @@ impl Session {
             link: Link::Connecting { failures: 0 },
             worker: None,
             jobs: Vec::new(),
-            previews: BTreeMap::new(),
+            previews: Vec::new(),
             selected: None,
             gallery: Gallery::default(),
             rejection: None,
@@ -204,7 +204,7 @@ impl Session {
 
     /// The newest preview of a picture.
     pub fn preview(&self, selection: &Selection) -> Option<&Preview> {
-        self.previews.get(selection)
+        self.previews.iter().find(|(of, _)| of == selection).map(|(_, preview)| preview)
     }
 
     /// A job that is known.
@@ -333,7 +333,8 @@ impl Session {
         let Some(job) = self.jobs.iter().find(|job| job.handle == Some(header.handle)) else { return Ok(()) };
         let selection = Selection { job: job.id.clone(), index: header.batch_index };
         let shown = self.shown().is_some_and(|shown| shown.job == selection.job);
-        self.previews.insert(selection, Preview { step: header.step, frame: frame.into() });
+        self.previews.retain(|(of, _)| *of != selection);
+        self.previews.push((selection, Preview { step: header.step, frame: frame.into() }));
         if shown {
             self.commands.push_back(Command::Draw);
         }
@@ -439,7 +440,7 @@ impl Session {
             kept <= JOBS_KEPT_MAX || !job.ended() || gallery.found().contains(&job.id)
         });
         let jobs = &self.jobs;
-        self.previews.retain(|selection, _| jobs.iter().any(|job| job.id == selection.job && !job.ended()));
+        self.previews.retain(|(selection, _)| jobs.iter().any(|job| job.id == selection.job && !job.ended()));
     }
 }
 

@@ -38,7 +38,7 @@ pub mod size;
 pub mod wording;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use call::{Call, Refusal};
 pub use draft::{Draft, Lora};

@@ -41,7 +41,7 @@ fn view(name: &str, state: JobState, last_seq: u64) -> Box<JobView> {
 }
 
 /// A model of the catalogue that draws squares of this side.
-pub(super) fn model(name: &str, side: u32) -> ModelEntry {
+pub(crate) fn model(name: &str, side: u32) -> ModelEntry {
     ModelEntry {
         name: name.into(),
         family: "sd".into(),

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use sd_protocol::PreviewBasis;
-use wasm_bindgen::JsCast;
 use web_sys::HtmlCanvasElement;
 
 use super::decoding::When;
@@ -158,12 +157,7 @@ impl Surface {
 /// drew it ends.
 pub(crate) fn read_pixels(canvas: &HtmlCanvasElement) -> Result<Vec<u8>, SurfaceError> {
     let read = || {
-        let copy: HtmlCanvasElement = page::window()
-            .document()
-            .expect("the window has a document")
-            .create_element("canvas")?
-            .dyn_into()
-            .expect("a canvas element is one");
+        let copy = page::new_canvas();
         copy.set_width(canvas.width());
         copy.set_height(canvas.height());
         let context = flat::context_of(&copy).map_err(|fault| errors::to_js(&fault))?;

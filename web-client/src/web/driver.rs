@@ -81,7 +81,7 @@ impl Driver {
             match command {
                 Command::Connect => self.connect(),
                 Command::Send(frame) => {
-                    let text = serde_json::to_string(&frame).expect("frames have string keys and finite shapes");
+                    let text = sd_protocol::write(&frame);
                     self.socket.with_value(|socket| {
                         if let Some(Err(fault)) = socket.as_ref().map(|socket| socket.send(&text)) {
                             errors::warn(&fault);

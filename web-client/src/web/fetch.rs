@@ -4,7 +4,7 @@ use js_sys::{ArrayBuffer, Uint8Array};
 use sd_protocol::{ErrorEnvelope, Secret};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Headers, RequestInit, Response};
+use web_sys::{Blob, Headers, RequestInit, Response};
 
 use super::{errors, page};
 use crate::session::{Call, Refusal};
@@ -33,7 +33,7 @@ pub(crate) async fn get(url: &str, token: Option<&Secret>) -> Result<Response, F
 
 /// The answer to a `POST` of `json` that succeeded.
 pub(crate) async fn post(url: &str, token: Option<&Secret>, json: &str) -> Result<Response, FetchError> {
-    succeeded(send("POST", url, token, Some(json)).await?)
+    succeeded(send("POST", url, token, Some(&json.into())).await?)
 }
 
 fn succeeded(response: Response) -> Result<Response, FetchError> {
@@ -44,9 +44,9 @@ fn succeeded(response: Response) -> Result<Response, FetchError> {
 pub(crate) async fn call(call: &Call, token: Option<&Secret>) -> Result<String, Refusal> {
     let read = async {
         let body = call.body();
-        let response = send(call.method(), &call.path(), token, body.as_deref()).await?;
-        let text = JsFuture::from(response.text()?).await?.as_string().unwrap_or_default();
-        Ok::<_, FetchError>((response.ok(), text))
+        let body = body.as_deref().map(JsValue::from_str);
+        let response = send(call.method(), &call.path(), token, body.as_ref()).await?;
+        Ok::<_, FetchError>((response.ok(), text(&response).await?))
     };
     match read.await {
         Ok((true, text)) => Ok(text),
@@ -62,16 +62,29 @@ pub(crate) async fn call(call: &Call, token: Option<&Secret>) -> Result<String, 
     }
 }
 
-async fn send(method: &str, url: &str, token: Option<&Secret>, json: Option<&str>) -> Result<Response, FetchError> {
+/// Status and text of the answer to a `POST` of a file.
+pub(super) async fn send_file(url: &str, token: Option<&Secret>, file: &Blob) -> Result<(u16, String), FetchError> {
+    let response = send("POST", url, token, Some(file)).await?;
+    Ok((response.status(), text(&response).await?))
+}
+
+async fn text(response: &Response) -> Result<String, FetchError> {
+    Ok(JsFuture::from(response.text()?).await?.as_string().unwrap_or_default())
+}
+
+/// `body` is JSON as text, or a file, which says its own type.
+async fn send(method: &str, url: &str, token: Option<&Secret>, body: Option<&JsValue>) -> Result<Response, FetchError> {
     let options = RequestInit::new();
     options.set_method(method);
     let headers = Headers::new()?;
     if let Some(token) = token {
         headers.set("authorization", &["Bearer ", token.reveal()].concat())?;
     }
-    if let Some(json) = json {
-        headers.set("content-type", "application/json")?;
-        options.set_body(&json.into());
+    if let Some(body) = body {
+        if body.is_string() {
+            headers.set("content-type", "application/json")?;
+        }
+        options.set_body(body);
     }
     options.set_headers(&headers);
     let response = JsFuture::from(page::window().fetch_with_str_and_init(url, &options)).await?;
@@ -81,5 +94,16 @@ async fn send(method: &str, url: &str, token: Option<&Secret>, json: Option<&str
 /// Its body.
 pub(crate) async fn bytes(url: &str, token: Option<&Secret>) -> Result<Vec<u8>, FetchError> {
     let buffer = JsFuture::from(get(url, token).await?.array_buffer()?).await?;
+    Ok(Uint8Array::new(&ArrayBuffer::from(buffer)).to_vec())
+}
+
+/// Its body, as a file.
+pub(crate) async fn blob(url: &str, token: Option<&Secret>) -> Result<Blob, FetchError> {
+    Ok(JsFuture::from(get(url, token).await?.blob()?).await?.into())
+}
+
+/// What is in a file.
+pub(crate) async fn bytes_of(file: &Blob) -> Result<Vec<u8>, FetchError> {
+    let buffer = JsFuture::from(file.array_buffer()).await?;
     Ok(Uint8Array::new(&ArrayBuffer::from(buffer)).to_vec())
 }

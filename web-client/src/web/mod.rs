@@ -10,6 +10,10 @@
 //! | [`driver`] | a [`Session`](crate::session::Session) with a real socket, clock and storage |
 //! | [`socket`] | one WebSocket as callbacks |
 //! | [`fetch`] | what the worker has under an address |
+//! | [`uploads`] | pictures on their way to the worker |
+//! | [`files`] | files that people pick, drop or paste |
+//! | [`picture`] | such a file as pixels: shown, cut, written as PNG |
+//! | [`pointer`] | mouse, pen and finger on an element |
 //! | [`pictures`] | addresses that an `<img>` can load, also where the worker asks for a token |
 //! | [`tokens`] | how a prompt falls into tokens, asked of the worker |
 //! | [`text`] | text areas: what is selected, and edits that their undo takes back |
@@ -26,14 +30,18 @@ pub(crate) mod decoding;
 pub(crate) mod driver;
 pub(crate) mod errors;
 pub(crate) mod fetch;
+pub(crate) mod files;
 mod flat;
 pub(crate) mod gpu;
 pub(crate) mod page;
+pub(crate) mod picture;
 pub(crate) mod pictures;
+pub(crate) mod pointer;
 mod preview_canvas;
 mod socket;
 pub(crate) mod storage;
 pub(crate) mod text;
 pub(crate) mod tokens;
+pub(crate) mod uploads;
 
 pub use preview_canvas::PreviewCanvas;

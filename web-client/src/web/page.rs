@@ -6,7 +6,7 @@ use futures_channel::oneshot;
 use leptos::prelude::{request_animation_frame, set_timeout};
 use sd_protocol::JobId;
 use wasm_bindgen::JsCast;
-use web_sys::{Element, HtmlElement, HtmlSelectElement, UrlSearchParams, Window};
+use web_sys::{Element, HtmlCanvasElement, HtmlElement, HtmlSelectElement, UrlSearchParams, Window};
 
 /// Below this width, in CSS px, the settings start folded; `style.css` has the same number.
 const NARROW_PX: f64 = 640.0;
@@ -111,6 +111,12 @@ pub(crate) async fn next_frame() {
         tell.send(()).ok();
     });
     painting.await.unwrap_or_default();
+}
+
+/// A canvas that is nowhere in the page.
+pub(super) fn new_canvas() -> HtmlCanvasElement {
+    let document = window().document().expect("the window has a document");
+    document.create_element("canvas").expect("it is a name of an element").unchecked_into()
 }
 
 pub(super) fn window() -> Window {

@@ -11,8 +11,20 @@ use super::fetch::{self, FetchError};
 use super::{errors, page};
 use crate::session::Session;
 
-/// A copy in memory, there for as long as this value.
-struct Copy(String);
+/// A copy in memory, there for as long as this value, and the address under which it is.
+pub(crate) struct Copy(String);
+
+impl Copy {
+    /// Of a file.
+    pub(crate) fn of(file: &Blob) -> Result<Self, FetchError> {
+        Ok(Self(Url::create_object_url_with_blob(file)?))
+    }
+
+    /// The address.
+    pub(crate) fn url(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Drop for Copy {
     fn drop(&mut self) {
@@ -34,7 +46,7 @@ pub(crate) fn source(
     Effect::new(move |_| {
         let url = url();
         wanted.set_value(url.clone());
-        let token = session.with_untracked(|session| session.token().cloned());
+        let token = session.read_untracked().token().cloned();
         let (Some(url), Some(token)) = (url.clone(), token) else {
             copy.set_value(None);
             return set_source.set(url);
@@ -49,7 +61,7 @@ pub(crate) fn source(
             }
             match fetched {
                 Ok(fetched) => {
-                    set_source.set(Some(fetched.0.clone()));
+                    set_source.set(Some(fetched.url().to_owned()));
                     copy.set_value(Some(fetched));
                 }
                 Err(fault) => errors::warn(&fault),
@@ -60,9 +72,7 @@ pub(crate) fn source(
 }
 
 async fn fetch_copy(url: &str, token: &Secret) -> Result<Copy, FetchError> {
-    let response = fetch::get(url, Some(token)).await?;
-    let blob = Blob::from(JsFuture::from(response.blob()?).await?);
-    Ok(Copy(Url::create_object_url_with_blob(&blob)?))
+    Copy::of(&fetch::blob(url, Some(token)).await?)
 }
 
 /// Puts the PNG at `url` on the worker into the clipboard.

@@ -1,25 +1,24 @@
 //! What is kept in the browser between visits.
 
 use sd_protocol::Secret;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use web_sys::Storage;
 
 /// The token that the worker is shown.
 const TOKEN: &str = "sd-worker.token";
 /// The form as it was left.
 pub(crate) const DRAFT: &str = "sd-worker.draft";
+/// The picture that is worked on, and what was painted over it.
+pub(crate) const PICTURE: &str = "sd-worker.picture";
 
-/// What was kept under `key`, if it is there and readable.
-pub(crate) fn load<T: DeserializeOwned>(key: &str) -> Option<T> {
-    sd_protocol::read(&storage()?.get_item(key).ok()??).ok()
+/// What was kept under `key`.
+pub(crate) fn load(key: &str) -> Option<String> {
+    storage()?.get_item(key).ok()?
 }
 
-/// Keeps `value` under `key`, where the browser allows it.
-pub(crate) fn save<T: Serialize>(key: &str, value: &T) {
-    let Some(storage) = storage() else { return };
-    if let Ok(text) = serde_json::to_string(value)
-        && let Err(refusal) = storage.set_item(key, &text)
+/// Keeps `text` under `key`, where the browser allows it.
+pub(crate) fn save(key: &str, text: &str) {
+    if let Some(storage) = storage()
+        && let Err(refusal) = storage.set_item(key, text)
     {
         web_sys::console::warn_2(&"could not keep this for the next visit:".into(), &refusal);
     }

@@ -34,7 +34,7 @@ pub(crate) fn counted(
             if !is_newest() {
                 return;
             }
-            let token = session.with_untracked(|session| session.token().cloned());
+            let token = session.read_untracked().token().cloned();
             spawn_local(async move {
                 let counted = count(&model, &prompt, token.as_ref()).await;
                 if is_newest() {

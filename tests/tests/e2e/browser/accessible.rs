@@ -7,6 +7,7 @@ use sd_tests::browser::{Browser, Graphics};
 use sd_tests::worker::{TokenFile, Worker};
 use serde_json::{Value, json};
 
+use super::canvas::{Files, Painter};
 use super::page::{Job, Page};
 use super::screenshots;
 use crate::peers::node;
@@ -14,9 +15,11 @@ use crate::peers::node;
 /// Rules of WCAG 2.2 AA, and what axe's authors hold good practice.
 const RULES: [&str; 6] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
-/// Width, height and whether it is a phone.
-const SIZES: [(&str, u32, u32, bool); 3] =
-    [("desktop", 1440, 900, false), ("tablet", 768, 1024, false), ("phone", 390, 844, true)];
+/// Name, width, height and whether it is a phone.
+pub(super) type Screen = (&'static str, u32, u32, bool);
+pub(super) const DESKTOP: Screen = ("desktop", 1440, 900, false);
+pub(super) const TABLET: Screen = ("tablet", 768, 1024, false);
+pub(super) const PHONE: Screen = ("phone", 390, 844, true);
 
 #[tokio::test]
 async fn axe_finds_nothing_without_webgpu() -> Result<()> {
@@ -53,12 +56,34 @@ async fn walk(graphics: Graphics) -> Result<()> {
     page.until_state("succeeded").await?;
     page.picture_size().await?;
     axe.check("picture").await?;
+    looks_at_the_canvas(&axe, &worker).await?;
     page.fill("#search", "submarine").await?;
     browser.until("an empty gallery", "return document.querySelector('#nothing').innerText && true").await?;
     axe.check("nothing-found").await?;
     drop(worker);
     page.until_connection("reconnecting").await?;
     axe.check("reconnecting").await
+}
+
+/// A picture to start from, under the brush and in its frame, beside what came of it, and what its file says.
+async fn looks_at_the_canvas(axe: &Axe<'_>, worker: &Worker) -> Result<()> {
+    let painter = Painter::new(axe.browser, worker).await?;
+    painter.page.picture_size().await?;
+    let url = "return document.querySelector('#picture').src";
+    let url = axe.browser.evaluate(url, Vec::new()).await?;
+    let files = Files::new()?;
+    let file = reqwest::get(url.as_str().context("an address")?).await?.bytes().await?;
+    painter.pick(&files.write("earlier.png", &file)?).await?;
+    axe.browser.until("what the file says", "return Boolean(document.querySelector('#offer-settings'))").await?;
+    axe.browser.drag("#surface", (0.25, 0.5), (0.75, 0.5)).await?;
+    painter.page.click(".by-numbers summary").await?;
+    axe.check("painted").await?;
+    painter.page.click("#frame").await?;
+    axe.check("frame").await?;
+    painter.draw().await?;
+    painter.page.click("#see-both").await?;
+    axe.check("both").await?;
+    painter.page.click("#image-remove").await
 }
 
 #[tokio::test]
@@ -87,7 +112,7 @@ impl<'a> Axe<'a> {
     /// Looks at the page as it is now, in every size and scheme, and keeps a picture of each.
     async fn check(&self, state: &str) -> Result<()> {
         self.browser.evaluate(&self.source, Vec::new()).await?;
-        for (size, width, height, is_phone) in SIZES {
+        for (size, width, height, is_phone) in [DESKTOP, TABLET, PHONE] {
             for scheme in ["light", "dark"] {
                 self.browser.resize(width, height, 1, is_phone).await?;
                 self.browser.prefer(scheme).await?;

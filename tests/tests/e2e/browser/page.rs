@@ -65,12 +65,21 @@ impl<'a> Page<'a> {
     pub(crate) async fn submit(&self, job: &Job) -> Result<()> {
         let last = self.evaluate("return document.querySelector('#job')?.dataset.jobId ?? ''").await?;
         self.fill("#prompt", job.prompt).await?;
+        self.open_settings().await?;
         self.fill("#steps", &job.steps.to_string()).await?;
         self.fill("#seed", &job.seed.to_string()).await?;
         self.click("#submit").await?;
         let script =
             format!("const id = document.querySelector('#job')?.dataset.jobId; return id && id !== {last} ? id : null");
         self.browser.until("the new job on the page", &script).await?;
+        Ok(())
+    }
+
+    /// On a phone the settings are folded away.
+    pub(crate) async fn open_settings(&self) -> Result<()> {
+        if self.evaluate("return !document.querySelector('#settings').open").await? == true {
+            self.click("#settings > summary").await?;
+        }
         Ok(())
     }
 

@@ -55,6 +55,8 @@ fn empty_draft_becomes_the_default_model() {
         scheduler: Some("euler".into()),
         sigmas: Some("default".into()),
         batch_size: Some(1),
+        strength: Some(0.75),
+        mask_blur: Some(4),
         ..JobRequest::default()
     };
     assert_eq!(request(&draft), Ok(expected));
@@ -174,6 +176,10 @@ fn filling_from_a_request_draws_it_again() {
         (Field::GuidanceRescale, "0.7"),
         (Field::OutputFormat, "jpg"),
         (Field::OutputQuality, "80"),
+        (Field::Strength, "0.6"),
+        (Field::MaskBlur, "12"),
+        (Field::InpaintArea, "masked"),
+        (Field::InpaintFill, "noise"),
     ];
     for (field, text) in everything {
         draft.set(field, text);
@@ -213,9 +219,13 @@ fn draft_survives_storage() {
     let mut draft = Draft::default();
     draft.set(Field::GuidanceScale, "7.5");
     draft.add_lora("ink");
-    let text = serde_json::to_string(&draft).unwrap();
-    assert_eq!(text, r#"{"guidance_scale":"7.5","loras":"1\tink"}"#);
-    assert_eq!(serde_json::from_str::<Draft>(&text).unwrap(), draft);
+    assert_eq!(draft.kept(), r#"{"guidance_scale":"7.5","loras":"1\tink"}"#);
+    assert_eq!(Draft::restored(&draft.kept()), draft);
+    for field in Field::ALL {
+        draft.set(field, field.name());
+    }
+    assert_eq!(Draft::restored(&draft.kept()), draft);
+    assert_eq!(Draft::restored("[1"), Draft::default());
 }
 
 #[test]

@@ -12,12 +12,15 @@ use crate::session::order::{self, Move, Waiting};
 impl Session {
     /// What is drawn, and behind it what waits, in the order of drawing.
     pub fn queue(&self) -> Vec<&Job> {
-        let mut queue: Vec<_> = self.jobs.iter().rev().filter(|job| !job.ended()).collect();
-        queue.sort_by_key(|job| match job.state() {
+        let place = |job: &Job| match job.state() {
             Some(JobState::Running) => (0, 0),
             Some(_) => (1, job.queue_position),
             None => (2, 0),
-        });
+        };
+        let mut queue: Vec<&Job> = Vec::new();
+        for job in self.jobs.iter().rev().filter(|job| !job.ended()) {
+            queue.insert(queue.partition_point(|other| place(other) <= place(job)), job);
+        }
         queue
     }
 
@@ -209,7 +212,7 @@ impl Session {
 
     pub(super) fn forget(&mut self, id: &JobId) {
         self.jobs.retain(|job| &job.id != id);
-        self.previews.retain(|selection, _| &selection.job != id);
+        self.previews.retain(|(selection, _)| &selection.job != id);
         self.gallery.forget(id);
         self.commands.push_back(Command::Draw);
     }
