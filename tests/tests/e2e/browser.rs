@@ -10,6 +10,7 @@ mod loading;
 mod oracle;
 mod page;
 mod screenshots;
+mod states;
 mod unlock;
 
 use std::collections::BTreeSet;

@@ -26,7 +26,7 @@ pub(super) fn Stage() -> impl IntoView {
     let (input, result) = (memo(move || input_size(app)), memo(move || result_size(app)));
     let shown = memo(move || app.editor.shown());
     let size = memo(move || if shown.get() == Sight::Input { input.get() } else { result.get() });
-    let sentence = memo(move || match app.editor.is_sending.get() {
+    let sentence = memo(move || match app.editor.sending.get() > 0 {
         true => strings::STATUS_SENDING_PICTURE.to_owned(),
         false => status::sentence(&app.session.read(), &page::host()),
     });

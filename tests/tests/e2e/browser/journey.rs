@@ -26,6 +26,7 @@ async fn walk(graphics: Graphics, screen: Screen) -> Result<()> {
     browser.resize(width, height, 1, is_phone).await?;
     let name = format!("{name}-{}", graphics.backend());
     let person = Person { painter: Painter::new(&browser, &worker).await?, browser: &browser, worker: &worker, name };
+    person.reads_what_draws().await.context("the note on previews")?;
     person.watches_a_batch().await.context("a batch")?;
     person.changes_and_takes_back().await.context("the form")?;
     person.paints().await.context("the canvas")?;
@@ -47,6 +48,12 @@ impl Person<'_, '_> {
     async fn until(&self, what: &str, script: &str) -> Result<()> {
         self.browser.until(what, script).await?;
         Ok(())
+    }
+
+    async fn reads_what_draws(&self) -> Result<()> {
+        let words = if self.name.ends_with("webgpu") { "on your GPU" } else { "offers no WebGPU" };
+        let note = format!("return document.querySelector('#previews').innerText.includes('{words}')");
+        self.until("a sentence on the previews", &note).await
     }
 
     async fn watches_a_batch(&self) -> Result<()> {

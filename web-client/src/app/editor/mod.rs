@@ -84,8 +84,8 @@ pub(super) struct Editor {
     /// Which picture, and which state of its document: changes with every finished edit, as live drawing needs it.
     pub(super) revision: Memo<(u32, u64)>,
     pub(super) sight: RwSignal<Sight>,
-    /// Whether pictures of a request are on their way to the worker.
-    pub(super) is_sending: RwSignal<bool>,
+    /// Requests whose pictures are on their way to the worker.
+    pub(super) sending: RwSignal<u32>,
     /// What the newest file says of how it was made, until somebody decides.
     offer: RwSignal<Option<Imported>>,
     /// Why a picture could not be read or sent.
@@ -103,7 +103,7 @@ impl Editor {
             document,
             revision: memo(move || (serial.get(), document.read().as_ref().map_or(0, Document::revision))),
             sight: RwSignal::new(Sight::Result),
-            is_sending: RwSignal::new(false),
+            sending: RwSignal::new(0),
             offer: RwSignal::new(None),
             fault: RwSignal::new(None),
             hand: RwSignal::new(Hand { tool: Tool::Brush(Ink::Paint), brush: 1, held: None }),

@@ -143,21 +143,15 @@ impl App {
             Ok(needed) => needed,
             Err(fault) => return self.tell(&fault.into()),
         };
-        editor.is_sending.set(true);
+        editor.sending.update(|sending| *sending += 1);
         spawn_local(async move {
             let reuses = needed.iter().any(|part| part.id.is_some());
-            for part in needed {
-                let is_mask = matches!(part.part, Part::Mask(..));
-                let upload = self.upload(part).await;
-                match upload {
-                    Ok(id) => *(if is_mask { &mut complete.mask } else { &mut complete.image }) = Some(id),
-                    Err(fault) => return self.tell(&fault),
-                }
+            let uploaded = self.upload_all(needed, &mut complete).await;
+            editor.sending.update(|sending| *sending -= 1);
+            if let Err(fault) = uploaded {
+                return self.tell(&fault);
             }
             let is_newest = editor.uploads.try_with_value(|uploads| uploads.turn) == turn;
-            if is_newest {
-                editor.is_sending.set(false);
-            }
             if is_newest || complete.lane.is_none() {
                 editor.uploads.update_value(|uploads| uploads.reused = reuses.then_some(request));
                 self.driver.act(|session: &mut Session| session.submit(complete, id));
@@ -186,6 +180,15 @@ impl App {
             Ok(Needed { part, id, picture })
         };
         parts.into_iter().map(need).collect()
+    }
+
+    async fn upload_all(self, needed: Vec<Needed>, request: &mut JobRequest) -> Result<(), Fault> {
+        for part in needed {
+            let is_mask = matches!(part.part, Part::Mask(..));
+            let id = self.upload(part).await?;
+            *(if is_mask { &mut request.mask } else { &mut request.image }) = Some(id);
+        }
+        Ok(())
     }
 
     async fn upload(self, needed: Needed) -> Result<String, Fault> {
@@ -244,7 +247,6 @@ impl App {
             Fault::Upload(UploadError::Lost(_)) => strings::not_sent(strings::NOT_SENT_LOST),
             Fault::Picture(_) => strings::NO_PICTURE.to_owned(),
         };
-        self.editor.is_sending.set(false);
         self.editor.fault.set(Some(text));
     }
 }
