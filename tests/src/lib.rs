@@ -5,6 +5,7 @@
 //! | [`worker`] | the binary `sd-worker`, started on a free port with a folder of its own |
 //! | [`api`] | the HTTP job API and its event streams |
 //! | [`socket`] | the WebSocket |
+//! | [`origin`] | another origin beside the worker, for pages of other people |
 //! | [`proxy`] | a wire between the two that can be cut |
 //! | [`soak`] | many viewers at once, and a report |
 //! | [`browser`] | headless Chromium through chromedriver, and the page of the browser client |
@@ -17,6 +18,7 @@
 
 pub mod api;
 pub mod browser;
+pub mod origin;
 pub mod proxy;
 pub mod soak;
 pub mod socket;

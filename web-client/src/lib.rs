@@ -8,10 +8,11 @@
 //! | [`preview`] | how a preview latent becomes pixels: the shaders and their twins in plain Rust |
 //! | `gpu` | the shaders on a GPU, through wgpu |
 //! | `app` | the page: Leptos views over a session |
-//! | `web` | the browser: sockets, storage, canvases; the exported class `PreviewCanvas` |
+//! | `web` | the browser: sockets, storage, canvases; the exported classes |
 //!
-//! JavaScript finds two names in the module: `start()`, which puts the page into the document, and
-//! `PreviewCanvas`, which shows preview frames on a canvas of another page.
+//! There are two builds for the browser. The feature `page` exports `start()`, which puts the page into the document. The
+//! feature `package` exports `Core`, a session, and `Screen`, a canvas; `web-client/pkg/index.js` makes of them the
+//! `Client` and the `PreviewCanvas` that pages of other people import.
 //!
 //! # Invariants
 //! * `session`, `editor` and `preview` are plain Rust, tested natively; `app` and `web` exist only in the browser build,
@@ -27,13 +28,13 @@ pub mod editor;
 pub mod preview;
 pub mod session;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "page"))]
 mod app;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod gpu;
 #[cfg(target_arch = "wasm32")]
 mod web;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "page"))]
 pub use app::start;
-#[cfg(target_arch = "wasm32")]
-pub use web::PreviewCanvas;
+#[cfg(all(target_arch = "wasm32", feature = "package"))]
+pub use web::{Core, Screen};

@@ -26,7 +26,7 @@ pub(crate) fn shorten(module: &mut Module) -> Names {
     names
 }
 
-/// The script with the short names, without indentation and comments, which `client.d.ts` has too.
+/// The script with the short names, without indentation and comments.
 pub(crate) fn shortened(script: &str, names: &Names) -> String {
     let mut short = String::new();
     let mut in_comment = false;

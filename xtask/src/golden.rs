@@ -17,7 +17,7 @@ pub(crate) struct GoldenArgs {
 enum What {
     /// The reference numbers under tests/goldens, with diffusers.
     Numbers,
-    /// The OpenAPI and AsyncAPI documents under worker/tests/documents, and web-client/assets/protocol.d.ts.
+    /// The OpenAPI and AsyncAPI documents under worker/tests/documents, and web-client/pkg/protocol.d.ts.
     Documents,
 }
 

@@ -17,7 +17,7 @@
 //! # Invariants
 //! * What is there already is used; a second run installs and builds nothing.
 //! * A missing piece that cannot be had is named together with what to do about it.
-//! * Nothing is written outside `target`, `web-client/dist` and the user's cache, except packages.
+//! * Nothing is written outside `target`, `web-client/dist`, `web-client/pkg` and the user's cache, except packages.
 
 mod fuzz;
 mod glue;
@@ -47,7 +47,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Runs every check: format, lints, documentation, tests, a real browser.
     Test(test::TestArgs),
-    /// Builds the browser client into web-client/dist.
+    /// Builds the browser client into web-client/dist, and the package for other pages into web-client/pkg.
     Web,
     /// Runs the fuzz targets, which look for bytes that break a promise.
     Fuzz(fuzz::FuzzArgs),

@@ -50,7 +50,11 @@ pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
         stages.run("lints of the browser code", || {
             // The profile of the client's build, whose compiled macros and build scripts serve here again.
             let crates = ["--package", "sd-protocol", "--package", "sd-web-client", "--profile", "web"];
-            Ok(toolchain.cargo(shell, "clippy").args(crates).args(deny).run()?)
+            for build in ["sd-web-client/page", "sd-web-client/package"] {
+                let features = ["--no-default-features", "--features", build];
+                toolchain.cargo(shell, "clippy").args(crates).args(features).args(deny).run()?;
+            }
+            Ok(())
         })?;
         stages.run("documentation", || {
             let doc = cargo(shell, "doc").args(["--workspace", "--no-deps", "--features", WORKER_FEATURES]);

@@ -1,8 +1,8 @@
 //! `cargo xtask web`: the browser client, built, bound to JavaScript, named after its content and compressed, in
-//! `web-client/dist`.
+//! `web-client/dist`, and the package for other pages, in `web-client/pkg` for npm and in `dist/pkg` for the worker.
 //!
 //! What the page loads is kept by browsers for ever, because another content has another name. So only `index.html`,
-//! where the names begin, and files for other pages keep theirs.
+//! where the names begin, and the package keep theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -27,6 +27,9 @@ const COMPRESSIBLE: [&str; 8] = ["css", "html", "js", "json", "svg", "ts", "wasm
 /// What the page loads, each file after those that it names; `index.html` names the rest.
 const LOADED: [&str; 5] = ["favicon.svg", "style.css", "client_bg.wasm", "client.js", "boot.js"];
 
+/// What importing the package from a worker needs.
+const IMPORTED: [&str; 5] = ["dist/core.js", "dist/core_bg.wasm", "index.d.ts", "index.js", "protocol.d.ts"];
+
 /// Most bytes of the page and all that it loads, compressed.
 const PAGE_BYTES_MAX: u64 = 300 * 1024;
 
@@ -39,40 +42,50 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
 
 /// Builds the client; a client that has not changed costs a second.
 pub(crate) fn build(shell: &Shell, toolchain: &WasmToolchain) -> anyhow::Result<()> {
-    toolchain.cargo(shell, "build").args(["--package", "sd-web-client", "--profile", "web"]).run()?;
-    let module = toolchain::target_dir().join(toolchain::TARGET).join("web/sd_web_client.wasm");
-    let bound = toolchain::target_dir().join("bindgen");
-    bind(&module, &bound)?;
-    publish(&files(&[bound, workspace::root().join("web-client/assets")])?, &workspace::root().join("web-client/dist"))
+    let client = workspace::root().join("web-client");
+    let mut files = page(&[module(shell, toolchain, "page", "client")?, client.join("assets")])?;
+    files.extend(package(&module(shell, toolchain, "package", "core")?, &client.join("pkg"))?);
+    publish(&files, &client.join("dist"))
 }
 
-/// Writes `client.js`, its types and `client_bg.wasm` for `module` into `folder`.
-fn bind(module: &Path, folder: &Path) -> anyhow::Result<()> {
+/// Builds a module of the client and binds it to JavaScript: the folder of `NAME.js` and `NAME_bg.wasm`.
+fn module(shell: &Shell, toolchain: &WasmToolchain, module: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let build = toolchain.cargo(shell, "build").args(["--package", "sd-web-client", "--profile", "web"]);
+    build.args(["--no-default-features", "--features", module, "--example", module]).run()?;
+    let built = toolchain::target_dir().join(toolchain::TARGET).join("web/examples").join(format!("{module}.wasm"));
+    let folder = toolchain::target_dir().join("bindgen").join(module);
     let written = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    if written(&folder.join("client_bg.wasm")).is_ok_and(|bound| written(module).is_ok_and(|built| built <= bound)) {
-        return Ok(());
+    let bound = written(&folder.join(format!("{name}_bg.wasm")));
+    if bound.is_ok_and(|bound| written(&built).is_ok_and(|built| built <= bound)) {
+        return Ok(folder);
     }
     let mut bindgen = Bindgen::new();
-    bindgen
-        .input_path(module)
-        .out_name("client")
-        .typescript(true)
-        .remove_producers_section(true)
-        .remove_name_section(true);
+    bindgen.input_path(built).out_name(name).typescript(false).remove_producers_section(true).remove_name_section(true);
     // The module finds its binary beside itself, under the name that it is served by.
     bindgen.omit_default_module_path(false);
     let mut output =
         bindgen.web(true)?.generate_output().context("wasm-bindgen could not bind the client to JavaScript")?;
     let names = glue::shorten(output.wasm_mut());
-    output.emit(folder)?;
-    let script = folder.join("client.js");
+    output.emit(&folder)?;
+    let script = folder.join(format!("{name}.js"));
     fs::write(&script, glue::shortened(&fs::read_to_string(&script)?, &names))?;
-    // Types of the raw module: `client.d.ts` has all that a caller sees.
-    Ok(fs::remove_file(folder.join("client_bg.wasm.d.ts"))?)
+    Ok(folder)
 }
 
-/// The files of `folders` under the names that they are served by.
-fn files(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+/// Completes the package in `folder` with the module and the licences; returns what the worker serves of it.
+fn package(module: &Path, folder: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    fs::create_dir_all(folder.join("dist"))?;
+    for name in ["core.js", "core_bg.wasm"] {
+        fs::copy(module.join(name), folder.join("dist").join(name))?;
+    }
+    for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        fs::copy(workspace::root().join(name), folder.join(name))?;
+    }
+    IMPORTED.iter().map(|name| Ok((format!("pkg/{name}"), fs::read(folder.join(name))?))).collect()
+}
+
+/// The files of the page, which lie in `folders`, under the names that they are served by.
+fn page(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for folder in folders {
         for entry in fs::read_dir(folder)? {
@@ -92,9 +105,6 @@ fn files(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     }
     let page = files.remove("index.html").context("index.html is missing")?;
     files.insert("index.html".to_owned(), renamed(page, &names));
-    // Other pages import the client by a name that lasts.
-    let door = "export * from \"./client.js\";\nexport { default } from \"./client.js\";\n";
-    files.insert("client.js".to_owned(), renamed(door.into(), &names));
     Ok(files)
 }
 
@@ -108,12 +118,12 @@ fn renamed(file: Vec<u8>, names: &[(&str, String)]) -> Vec<u8> {
 
 /// Makes `dist` hold exactly `files`, each with its compressed form; what is there is kept.
 fn publish(files: &BTreeMap<String, Vec<u8>>, dist: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(dist)?;
     let mut published = BTreeSet::new();
     for (name, bytes) in files {
         let target = dist.join(name);
         let compressible = target.extension().is_some_and(|kind| COMPRESSIBLE.iter().any(|known| kind == *known));
         let compressed = brotli_path(&target);
+        fs::create_dir_all(target.parent().context("a file lies in a folder")?)?;
         let stale = fs::read(&target).ok().as_ref() != Some(bytes) || (compressible && !compressed.exists());
         if stale && compressible {
             // Before the file itself, so that an interrupted run leaves a pair that counts as stale.
@@ -127,13 +137,21 @@ fn publish(files: &BTreeMap<String, Vec<u8>>, dist: &Path) -> anyhow::Result<()>
         }
         published.insert(target);
     }
-    for entry in fs::read_dir(dist)? {
+    clear(dist, &published)?;
+    report(&published)
+}
+
+/// Removes what is in `folder`, and not `published`.
+fn clear(folder: &Path, published: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if !published.contains(&path) {
+        if path.is_dir() {
+            clear(&path, published)?;
+        } else if !published.contains(&path) {
             fs::remove_file(path)?;
         }
     }
-    report(&published)
+    Ok(())
 }
 
 fn brotli_path(path: &Path) -> PathBuf {

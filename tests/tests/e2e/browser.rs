@@ -8,6 +8,7 @@ mod library;
 mod live;
 mod loading;
 mod oracle;
+mod package;
 mod page;
 mod screenshots;
 mod states;

@@ -50,6 +50,31 @@ async fn the_page_is_small_and_kept_by_browsers_for_ever() -> Result<()> {
     let content = async |path: &str| anyhow::Ok(api.get(&format!("/{path}")).await?.text().await?);
     assert!(content(file("boot-")?).await?.contains(file("client-")?), "boot.js imports what is preloaded");
     assert!(content(file("client-")?).await?.contains(file("client_bg-")?), "client.js fetches what is preloaded");
-    assert!(content("client.js").await?.contains(file("client-")?), "other pages get the same module");
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_pages_find_the_package_under_names_that_last() -> Result<()> {
+    let worker = Worker::spawn(&["--ephemeral", "--cors-origin", "https://page.example"]).await?;
+    let mut bytes = 0;
+    for (name, kind) in [
+        ("index.js", "text/javascript; charset=utf-8"),
+        ("dist/core.js", "text/javascript; charset=utf-8"),
+        ("dist/core_bg.wasm", "application/wasm"),
+        ("index.d.ts", "text/plain; charset=utf-8"),
+        ("protocol.d.ts", "text/plain; charset=utf-8"),
+    ] {
+        let path = format!("/pkg/{name}");
+        let headers = [("accept-encoding", "br"), ("origin", "https://page.example")];
+        let file = worker.api().get_with(&path, &headers).await?.error_for_status().context(path)?;
+        let header = |name: &str| file.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        assert_eq!((header("content-type"), header("cache-control")), (kind, "no-cache"), "{name}");
+        assert_eq!(header("content-encoding"), "br", "{name}");
+        assert_eq!(header("access-control-allow-origin"), "https://page.example", "{name}");
+        let size = file.bytes().await?.len();
+        println!("{size:>7} bytes  {name}");
+        bytes += if name.ends_with(".d.ts") { 0 } else { size };
+    }
+    println!("{bytes:>7} bytes  what a page loads");
     Ok(())
 }

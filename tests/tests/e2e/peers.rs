@@ -1,5 +1,7 @@
 //! Clients that share no code with us: they read the same log, and find nothing that the documents leave out.
 
+mod package;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -126,7 +128,7 @@ async fn the_documents_are_what_their_specifications_ask_for() -> Result<()> {
 async fn every_frame_fits_its_typescript_type() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = tempfile::tempdir()?;
-    std::fs::copy(root.join("web-client/assets/protocol.d.ts"), folder.path().join("protocol.d.ts"))?;
+    std::fs::copy(root.join("web-client/pkg/protocol.d.ts"), folder.path().join("protocol.d.ts"))?;
     let mut program = String::from("import type { ClientFrame, ServerFrame } from \"./protocol.js\";\n");
     let mut frames = 0;
     for entry in std::fs::read_dir(root.join("protocol/tests/goldens"))? {

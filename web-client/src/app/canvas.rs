@@ -10,13 +10,14 @@ use leptos::task::spawn_local;
 use super::parts::{effect, memo};
 use super::{App, strings};
 use crate::preview::choice::Choice;
+use crate::preview::pace::Pace;
 use crate::preview::recovery::Losses;
 use crate::preview::taesd::Decoder;
 use crate::session::{Selection, Session};
 use crate::web::canvas::{Backend, Element, Surface};
 use crate::web::decoding::When;
 use crate::web::gpu::{Device, GpuError};
-use crate::web::{errors, fetch, page};
+use crate::web::{errors, fetch, page, window};
 
 /// What the canvas has shown of the present picture.
 #[derive(Clone, Default, PartialEq)]
@@ -33,18 +34,6 @@ struct Shown {
 struct Fetched {
     url: String,
     decoder: Rc<Decoder>,
-}
-
-/// A preview is drawn when the one before is on the screen: a GPU slower than the worker skips previews, and the page
-/// stays as quick as ever.
-#[derive(Clone, Copy, PartialEq)]
-enum Pace {
-    /// The next preview is drawn when it comes.
-    Idle,
-    /// The GPU draws.
-    Busy,
-    /// The GPU draws, and what it draws is old already.
-    Behind,
 }
 
 /// What the views and the tasks of one canvas share.
@@ -96,7 +85,7 @@ impl Screen {
     fn try_later(self) {
         let delay_ms = self.losses.try_update_value(Losses::lost).flatten();
         if let Some(delay_ms) = delay_ms {
-            page::after(delay_ms, move || self.request_device());
+            window::after(delay_ms, move || self.request_device());
         }
     }
 
@@ -187,27 +176,24 @@ pub(super) fn Live() -> impl IntoView {
     effect(move || decoder.get().into_iter().for_each(|(_, url)| screen.decode(url)));
 
     let shown = RwSignal::new(Shown::default());
-    let pace = StoredValue::new(Pace::Idle);
+    let pace = StoredValue::new(Pace::default());
     let seen = StoredValue::new((None, None));
     effect(move || {
         app.driver.preview().track();
         seen.update_value(|seen| *seen = notice(screen, std::mem::take(seen)));
-        if pace.get_value() != Pace::Idle {
-            pace.set_value(Pace::Behind);
+        if pace.try_update_value(Pace::came) != Some(true) {
             return;
         }
         let next = draw(screen, shown.get_untracked());
         shown.set(next);
-        pace.set_value(Pace::Busy);
         let settled = screen.with_surface(Surface::settled);
         spawn_local(async move {
             if let Some(settled) = settled {
                 settled.await;
             }
-            page::next_frame().await;
+            window::next_frame().await;
             // `None` when the page is gone.
-            let before = pace.try_update_value(|pace| std::mem::replace(pace, Pace::Idle));
-            if before == Some(Pace::Behind) {
+            if pace.try_update_value(Pace::shown) == Some(true) {
                 app.driver.preview().notify();
             }
         });

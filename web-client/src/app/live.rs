@@ -8,7 +8,7 @@ use super::icons;
 use super::parts::{command, effect, memo};
 use super::{App, strings};
 use crate::session::{Field, Live};
-use crate::web::page;
+use crate::web::window;
 
 /// What the switch and its timer share.
 #[derive(Clone, Copy)]
@@ -23,10 +23,10 @@ struct Mode {
 impl Mode {
     /// Draws the newest state once nothing has changed for a moment.
     fn wait(self) {
-        let wait_ms = self.live.try_with_untracked(|live| live.wait_ms(page::now_ms())).flatten();
+        let wait_ms = self.live.try_with_untracked(|live| live.wait_ms(window::now_ms())).flatten();
         self.is_waiting.try_set_value(wait_ms.is_some_and(|wait_ms| wait_ms > 0.0));
         match wait_ms {
-            Some(wait_ms) if wait_ms > 0.0 => page::after(wait_ms.ceil() as u32, move || self.wait()),
+            Some(wait_ms) if wait_ms > 0.0 => window::after(wait_ms.ceil() as u32, move || self.wait()),
             Some(_) if self.is_on.get_untracked() => self.draw(),
             _ => {}
         }
@@ -50,7 +50,7 @@ pub(super) fn LiveMode() -> impl IntoView {
         is_on: RwSignal::new(false),
         live: RwSignal::new(Live::default()),
         is_waiting: StoredValue::new(false),
-        lane: StoredValue::new(page::new_job_id().to_string()),
+        lane: StoredValue::new(window::new_job_id().to_string()),
     };
     // Drawing rounds the form, which tells of itself whether or not anything is another now.
     let newest = memo(move || (app.draft.get(), app.editor.revision.get()));
@@ -58,7 +58,7 @@ pub(super) fn LiveMode() -> impl IntoView {
         // Nothing to draw yet.
         let is_empty = newest.read().0.get(Field::Prompt).trim().is_empty();
         if mode.is_on.get() && !is_empty {
-            mode.live.update(|live| live.changed(page::now_ms()));
+            mode.live.update(|live| live.changed(window::now_ms()));
             if !mode.is_waiting.get_value() {
                 mode.wait();
             }

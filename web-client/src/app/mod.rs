@@ -54,7 +54,7 @@ use self::parts::{effect, memo};
 use crate::session::{Draft, Field, History, Job, Link, Misread, Selection, Session};
 use crate::web::canvas::Backend;
 use crate::web::driver::Driver;
-use crate::web::{errors, page as browser, pictures, storage};
+use crate::web::{errors, pictures, storage, window};
 
 /// Time between the end of writing in a field and a word on what is wrong there, in milliseconds.
 const REVIEW_DELAY_MS: u32 = 300;
@@ -191,7 +191,7 @@ impl App {
             draft.snap(&limits);
         });
         // A press of the mouse may have ended the writing. What it aims at must not move away under it.
-        browser::after(REVIEW_DELAY_MS, move || {
+        window::after(REVIEW_DELAY_MS, move || {
             self.misread.set(self.draft.read_untracked().misread(&limits));
         });
     }

@@ -32,7 +32,7 @@ fn of_job(job: &Job, loading: bool) -> String {
         return strings::loading(percent);
     }
     match job.phase {
-        Phase::Submitting { .. } => strings::STATUS_SENDING.into(),
+        Phase::Submitting { .. } | Phase::Attaching => strings::STATUS_SENDING.into(),
         Phase::Known(JobState::Queued) if loading => strings::STATUS_QUEUED_LOADING.into(),
         Phase::Known(JobState::Queued) if job.queue_position == 0 => strings::STATUS_NEXT.into(),
         Phase::Known(JobState::Queued) => strings::waiting(job.queue_position),

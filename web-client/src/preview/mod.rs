@@ -9,6 +9,7 @@
 //! | [`oracle`] | the same picture computed on the CPU: the 2D-canvas fallback and the test of the shader |
 //! | [`taesd`] | the decoder of an `AutoencoderTiny`: its weights, its passes on a GPU, its oracle |
 //! | [`choice`] | whether a preview goes through the decoder: by measured time |
+//! | [`pace`] | how often previews are drawn: as the screen shows them |
 //! | [`recovery`] | when a lost GPU is tried again |
 //!
 //! # Invariants
@@ -19,6 +20,7 @@
 pub mod basis;
 pub mod choice;
 pub mod oracle;
+pub mod pace;
 pub mod recovery;
 pub mod sampling;
 pub mod taesd;

@@ -12,6 +12,8 @@ pub enum Phase {
         /// The `tag` of the submit.
         tag: u32,
     },
+    /// Looked for by its name; the worker has not answered yet.
+    Attaching,
     /// The worker's word.
     Known(JobState),
 }
@@ -62,6 +64,8 @@ pub struct Job {
     pub(super) handle: Option<u32>,
     /// Whether its previews were asked for.
     pub(super) has_previews: bool,
+    /// Whether it should be ended.
+    pub(super) is_unwanted: bool,
 }
 
 impl Job {
@@ -82,7 +86,8 @@ impl Job {
             basis: None,
             last_seq: 0,
             handle: None,
-            has_previews: matches!(phase, Phase::Submitting { .. }),
+            has_previews: matches!(phase, Phase::Submitting { .. } | Phase::Attaching),
+            is_unwanted: false,
         }
     }
 
@@ -102,7 +107,7 @@ impl Job {
     pub fn state(&self) -> Option<JobState> {
         match self.phase {
             Phase::Known(state) => Some(state),
-            Phase::Submitting { .. } => None,
+            Phase::Submitting { .. } | Phase::Attaching => None,
         }
     }
 
@@ -120,7 +125,7 @@ impl Job {
     pub fn ended(&self) -> bool {
         match self.phase {
             Phase::Known(state) => state.is_terminal(),
-            Phase::Submitting { .. } => false,
+            Phase::Submitting { .. } | Phase::Attaching => false,
         }
     }
 

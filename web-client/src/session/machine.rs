@@ -4,16 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sd_protocol::binary::DecodeError;
-use sd_protocol::{
-    Catalogue, ClientFrame, ErrorBody, ErrorCode, FrameHeader, JobId, JobRequest, JobState, Limits, PreviewMode,
-    PreviewOptions, Secret, ServerFrame, SessionFrame,
-};
+use sd_protocol::{Catalogue, ClientFrame, ErrorBody, JobId, JobRequest, Limits, Secret};
 
 use super::call::Call;
 use super::gallery::Gallery;
 use super::job::{Job, Phase};
-use super::link::{Link, retry_delay_ms};
+use super::link::Link;
 
+mod connection;
 mod store;
 
 /// Ended jobs that a client keeps beside those of the gallery; the oldest leave first.
@@ -100,11 +98,29 @@ pub enum FrameFault {
     Binary(#[source] DecodeError),
 }
 
+/// Which jobs a session knows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Every job of its credential: the queue and the store are looked at too.
+    All,
+    /// Those that were submitted or attached to.
+    Own,
+}
+
+/// Why something was not granted.
+#[derive(Clone, Debug)]
+struct Rejection {
+    /// The job, if it was about one.
+    job: Option<JobId>,
+    error: ErrorBody,
+}
+
 /// One client's conversation with a worker; see the [module](super).
 #[derive(Debug)]
 pub struct Session {
     client: String,
     token: Option<Secret>,
+    scope: Scope,
     link: Link,
     worker: Option<Worker>,
     /// Newest first.
@@ -112,7 +128,7 @@ pub struct Session {
     previews: Vec<(Selection, Preview)>,
     selected: Option<Selection>,
     gallery: Gallery,
-    rejection: Option<ErrorBody>,
+    rejection: Option<Rejection>,
     complaint: Option<ErrorBody>,
     next_tag: u32,
     /// Whether the worker has told of its queue.
@@ -123,11 +139,22 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that connects at once, says it is `client`, and shows the token that was kept.
+    /// A session that connects at once, says it is `client`, and shows the token that was kept. It knows every job of
+    /// its credential.
     pub fn new(client: impl Into<String>, token: Option<Secret>) -> Self {
+        Self::with_scope(client.into(), token, Scope::All)
+    }
+
+    /// The same, for the jobs alone that it submits or attaches to: it has no [`Command::Call`].
+    pub fn of_own_jobs(client: impl Into<String>, token: Option<Secret>) -> Self {
+        Self::with_scope(client.into(), token, Scope::Own)
+    }
+
+    fn with_scope(client: String, token: Option<Secret>, scope: Scope) -> Self {
         Self {
-            client: client.into(),
+            client,
             token,
+            scope,
             link: Link::Connecting { failures: 0 },
             worker: None,
             jobs: Vec::new(),
@@ -173,9 +200,14 @@ impl Session {
         self.complaint.as_ref()
     }
 
-    /// Why the newest submit did not become a job.
+    /// Why the newest submit did not become a job, or what else was not granted since.
     pub fn rejection(&self) -> Option<&ErrorBody> {
-        self.rejection.as_ref()
+        self.rejection.as_ref().map(|rejection| &rejection.error)
+    }
+
+    /// The same, if it was about this job.
+    pub fn rejection_of(&self, id: &JobId) -> Option<&ErrorBody> {
+        self.rejection.as_ref().filter(|rejection| rejection.job.as_ref() == Some(id)).map(|rejection| &rejection.error)
     }
 
     /// The picture that the page shows: the one selected, or else the first of the newest job.
@@ -219,12 +251,14 @@ impl Session {
 
 /// What people do.
 impl Session {
-    /// Asks for a picture. It is sent when there is a connection, now or later; `id` is new and random.
+    /// Asks for a picture. It is sent when there is a connection, now or later; `id` is new and random, or that of a job
+    /// that is asked for again.
     pub fn submit(&mut self, request: JobRequest, id: JobId) {
         let tag = self.next_tag;
         self.next_tag = self.next_tag.wrapping_add(1);
         let request = JobRequest { id: Some(id.clone()), ..request };
         self.selected = Some(Selection { job: id.clone(), index: 0 });
+        self.jobs.retain(|job| job.id != id);
         self.jobs.insert(0, Job::new(id, request.clone(), Phase::Submitting { tag }));
         self.rejection = None;
         if self.link == Link::Connected {
@@ -234,13 +268,29 @@ impl Session {
         self.commands.push_back(Command::Draw);
     }
 
-    /// Asks the worker to end a job. One that it has not answered yet is withdrawn when it does.
+    /// Asks the worker to end a job, now or when there is a connection. One that it has not answered yet is withdrawn
+    /// when it does.
     pub fn cancel(&mut self, id: &JobId) {
-        let Some(job) = self.job(id).filter(|job| !job.ended()) else { return };
-        if self.link == Link::Connected {
+        let link = self.link;
+        let Some(job) = self.job_mut(id).filter(|job| !job.ended()) else { return };
+        job.is_unwanted = true;
+        if link == Link::Connected {
             self.send(ClientFrame::Cancel { job: id.clone() });
         } else if matches!(job.phase, Phase::Submitting { .. }) {
             self.forget(id);
+        }
+    }
+
+    /// Follows a job by its name, from its first event on, now or when there is a connection. One that has ended is
+    /// looked for again.
+    pub fn attach(&mut self, id: JobId) {
+        if self.job(&id).is_some_and(|job| !job.ended()) {
+            return;
+        }
+        self.jobs.retain(|job| job.id != id);
+        self.jobs.insert(0, Job::new(id.clone(), JobRequest::default(), Phase::Attaching));
+        if self.link == Link::Connected {
+            self.follow(id, 0, true);
         }
     }
 
@@ -256,195 +306,9 @@ impl Session {
         if let Some(job) = self.job(&selection.job).filter(|job| job.is_followed() && !job.ended() && !job.has_previews)
         {
             let (job, after) = (job.id.clone(), job.last_seq);
-            self.attach(job, after, true);
+            self.follow(job, after, true);
         }
         self.selected = Some(selection);
         self.commands.push_back(Command::Draw);
     }
-}
-
-/// What the connection does.
-impl Session {
-    /// The socket is open.
-    pub fn opened(&mut self) {
-        let (client, token) = (self.client.clone(), self.token.clone());
-        self.send(ClientFrame::Hello { client, token, ticket: None, features: Vec::new() });
-    }
-
-    /// The socket closed, or could not be opened. `jitter` is random in `[0, 1)`.
-    pub fn closed(&mut self, jitter: f64) {
-        if let Link::Locked { .. } = self.link {
-            return;
-        }
-        let failures = self.link.failures() + 1;
-        let delay_ms = retry_delay_ms(failures, jitter);
-        self.link = Link::Waiting { failures, delay_ms };
-        for job in &mut self.jobs {
-            job.handle = None;
-        }
-        self.commands.push_back(Command::After { delay_ms, then: Wake::Retry });
-    }
-
-    /// A wait of [`Command::After`] is over, or the network is back: does what is due, unless that is under way.
-    pub fn due(&mut self, wake: Wake) {
-        match (wake, self.link) {
-            (Wake::Retry, Link::Waiting { failures, .. }) => {
-                self.link = Link::Connecting { failures };
-                self.commands.push_back(Command::Connect);
-            }
-            (Wake::Ready, Link::Connected) => self.call(Call::Ready),
-            (Wake::Queue, link) => {
-                self.is_queue_due = false;
-                if link == Link::Connected {
-                    self.call(Call::Queue);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A text frame arrived.
-    ///
-    /// # Errors
-    /// When it is none; the session goes on.
-    pub fn text(&mut self, text: &str) -> Result<(), FrameFault> {
-        match ServerFrame::from_json(text).map_err(FrameFault::Text)? {
-            Some(ServerFrame::Session(frame)) => self.session_frame(frame),
-            Some(ServerFrame::Event(event)) => {
-                let id = event.job.clone();
-                let Some(job) = self.job_mut(&id) else { return Ok(()) };
-                let had_ended = job.ended();
-                job.apply(event);
-                if !had_ended && job.state() == Some(JobState::Succeeded) {
-                    self.gallery.finished(&id);
-                }
-            }
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// A binary frame arrived: a preview, kept if it belongs to a job of this session.
-    ///
-    /// # Errors
-    /// When it is none; the session goes on.
-    pub fn binary(&mut self, frame: Vec<u8>) -> Result<(), FrameFault> {
-        let header = FrameHeader::decode(&frame).map_err(FrameFault::Binary)?;
-        let Some(job) = self.jobs.iter().find(|job| job.handle == Some(header.handle)) else { return Ok(()) };
-        let selection = Selection { job: job.id.clone(), index: header.batch_index };
-        let shown = self.shown().is_some_and(|shown| shown.job == selection.job);
-        self.previews.retain(|(of, _)| *of != selection);
-        self.previews.push((selection, Preview { step: header.step, frame: frame.into() }));
-        if shown {
-            self.commands.push_back(Command::Draw);
-        }
-        Ok(())
-    }
-
-    fn session_frame(&mut self, frame: SessionFrame) {
-        match frame {
-            SessionFrame::Welcome { server, limits, catalogue, .. } => {
-                self.link = Link::Connected;
-                self.worker = Some(Worker { server, limits, catalogue, ready: None });
-                self.resume();
-                self.call(Call::Ready);
-                self.call(Call::Queue);
-                let newest = self.gallery.refresh();
-                self.call(newest);
-            }
-            SessionFrame::Accepted { handle, job: view, preview, .. }
-            | SessionFrame::Attached { handle, job: view, preview } => {
-                let Some(job) = self.job_mut(&view.id) else { return };
-                job.handle = Some(handle);
-                job.basis = Some(preview);
-                job.apply_view(*view);
-            }
-            SessionFrame::Rejected { tag, error } => {
-                let known = self.jobs.len();
-                self.jobs.retain(|job| job.phase != Phase::Submitting { tag });
-                if self.jobs.len() < known {
-                    self.rejection = Some(error);
-                    self.commands.push_back(Command::Draw);
-                }
-            }
-            // Pictures travel over HTTP, whose uploads a proxy may stream.
-            SessionFrame::Uploaded { .. } | SessionFrame::UploadRejected { .. } => {}
-            SessionFrame::Error { error, job: None } if error.code == ErrorCode::Unauthorized => self.lock(),
-            SessionFrame::Error { error, job: Some(id) } => self.job_error(&id, error),
-            SessionFrame::Error { error, job: None } => self.rejection = Some(error),
-        }
-    }
-
-    /// After `welcome`: repeats what was not answered and follows what has not ended. Oldest first, so that
-    /// the worker queues the jobs in the order in which they were asked for.
-    fn resume(&mut self) {
-        let shown = self.shown().map(|shown| shown.job);
-        let frames: Vec<_> = self
-            .jobs
-            .iter_mut()
-            .rev()
-            .filter_map(|job| match job.phase {
-                Phase::Submitting { tag } => Some(ClientFrame::Submit { tag, job: job.request.clone() }),
-                Phase::Known(state) if state.is_terminal() => None,
-                Phase::Known(_) => {
-                    job.has_previews |= shown.as_ref() == Some(&job.id);
-                    Some(attach(job.id.clone(), job.last_seq, job.has_previews))
-                }
-            })
-            .collect();
-        for frame in frames {
-            self.send(frame);
-        }
-    }
-
-    /// The worker did not let this client in. It closes the socket; the next one is opened with a token.
-    fn lock(&mut self) {
-        let refused = self.token.take().is_some();
-        self.link = Link::Locked { refused };
-        for job in &mut self.jobs {
-            job.handle = None;
-        }
-        if refused {
-            self.commands.push_back(Command::ForgetToken);
-        }
-    }
-
-    fn job_error(&mut self, id: &JobId, error: ErrorBody) {
-        let Some(job) = self.job_mut(id).filter(|job| !job.ended()) else { return };
-        match error.code {
-            ErrorCode::JobNotFound | ErrorCode::JobExpired => job.fail(error),
-            // It is drawn all the same, and the looks at the queue tell how it gets on.
-            ErrorCode::TooManyJobs => {}
-            _ => self.rejection = Some(error),
-        }
-        self.commands.push_back(Command::Draw);
-    }
-
-    fn attach(&mut self, id: JobId, after: u64, previews: bool) {
-        if let Some(job) = self.job_mut(&id) {
-            job.has_previews = previews;
-        }
-        self.send(attach(id, after, previews));
-    }
-
-    fn send(&mut self, frame: ClientFrame) {
-        self.commands.push_back(Command::Send(Box::new(frame)));
-    }
-
-    /// What the gallery shows stays known, and so do the newest of the others.
-    fn forget_oldest(&mut self) {
-        let gallery = &self.gallery;
-        let mut kept = 0;
-        self.jobs.retain(|job| {
-            kept += usize::from(job.ended() && !gallery.found().contains(&job.id));
-            kept <= JOBS_KEPT_MAX || !job.ended() || gallery.found().contains(&job.id)
-        });
-        let jobs = &self.jobs;
-        self.previews.retain(|(selection, _)| jobs.iter().any(|job| job.id == selection.job && !job.ended()));
-    }
-}
-
-fn attach(job: JobId, after: u64, previews: bool) -> ClientFrame {
-    let mode = if previews { PreviewMode::Latent } else { PreviewMode::None };
-    ClientFrame::Attach { job, after, preview: PreviewOptions { mode, ..PreviewOptions::default() } }
 }

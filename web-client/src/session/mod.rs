@@ -13,6 +13,7 @@
 //! | [`history`] | [`History`]: changes of the form that can be taken back |
 //! | [`size`] | [`Shape`]: sides of a picture |
 //! | [`wording`] | edits of a prompt: weights by key, names at the cursor |
+//! | [`told`] | [`told::Told`]: what a listener outside has been told, and what is new since |
 //! | [`link`] | [`Link`]: whether there is a connection, and how long to wait before the next attempt |
 //!
 //! # Invariants
@@ -35,6 +36,7 @@ pub mod live;
 pub mod machine;
 pub mod order;
 pub mod size;
+pub mod told;
 pub mod wording;
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use super::link::{RETRY_FIRST_MS, RETRY_LONGEST_MS, retry_delay_ms};
 use super::machine::JOBS_KEPT_MAX;
 use super::{Call, Command, Link, Phase, Refusal, Selection, Session, Wake};
 
+mod own;
 mod store;
+mod told;
 
 fn id(name: &str) -> JobId {
     JobId::parse(name).unwrap()
@@ -285,6 +287,7 @@ fn rejected_submit_leaves_its_reasons() {
     let error = ErrorBody::new(ErrorCode::QueueFull, "64 jobs are waiting");
     receive(&mut session, SessionFrame::Rejected { tag: 1, error: error.clone() });
     assert_eq!((session.jobs().len(), session.rejection()), (0, Some(&error)));
+    assert_eq!((session.rejection_of(&id("a")), session.rejection_of(&id("b"))), (Some(&error), None));
     receive(&mut session, SessionFrame::Rejected { tag: 9, error: ErrorBody::new(ErrorCode::Internal, "") });
     assert_eq!(session.rejection(), Some(&error), "a tag that is not ours is not about us");
     session.submit(request("two"), id("b"));

@@ -6,14 +6,14 @@ use sd_protocol::PreviewBasis;
 use web_sys::HtmlCanvasElement;
 
 use super::decoding::When;
-use super::flat::{self, Flat};
+use super::flat::Flat;
 use super::gpu::{Device, Gpu, GpuError};
-use super::{errors, page};
 use crate::preview::FrameError;
 use crate::preview::choice::Choice;
 use crate::preview::taesd::Decoder;
 
-/// The element that a surface takes over.
+/// The element that a surface takes over, for views that make one.
+#[cfg(feature = "page")]
 pub(crate) type Element = HtmlCanvasElement;
 
 /// What draws.
@@ -63,25 +63,6 @@ pub(crate) enum Surface {
 }
 
 impl Surface {
-    /// Takes `canvas` over: with `wish`, or with WebGPU where that works and the 2D canvas elsewhere.
-    ///
-    /// `on_lost` is called at most once, if the GPU is lost later; another canvas can then be opened.
-    pub(crate) async fn open(
-        canvas: HtmlCanvasElement,
-        wish: Option<Backend>,
-        on_lost: impl FnOnce() + 'static,
-    ) -> Result<Self, SurfaceError> {
-        if wish == Some(Backend::Canvas2d) {
-            return Self::flat(canvas);
-        }
-        match Device::request(on_lost).await {
-            Ok(device) => Self::gpu(canvas, device),
-            // Without a device the canvas is still untouched; once it has a context it keeps its kind.
-            Err(GpuError::NoAdapter(_) | GpuError::NoDevice(_)) if wish.is_none() => Self::flat(canvas),
-            Err(fault) => Err(fault.into()),
-        }
-    }
-
     /// Takes `canvas` over without a GPU.
     pub(crate) fn flat(canvas: HtmlCanvasElement) -> Result<Self, SurfaceError> {
         Flat::open(canvas).map(Self::Flat)
@@ -151,18 +132,4 @@ impl Surface {
             Self::Flat(flat) => flat.draw(frame, basis).map(|()| Choice::Linear),
         }
     }
-}
-
-/// What `canvas` shows, as RGBA rows from the top. A WebGPU canvas holds its picture only until the task that
-/// drew it ends.
-pub(crate) fn read_pixels(canvas: &HtmlCanvasElement) -> Result<Vec<u8>, SurfaceError> {
-    let read = || {
-        let copy = page::new_canvas();
-        copy.set_width(canvas.width());
-        copy.set_height(canvas.height());
-        let context = flat::context_of(&copy).map_err(|fault| errors::to_js(&fault))?;
-        context.draw_image_with_html_canvas_element(canvas, 0.0, 0.0)?;
-        context.get_image_data(0.0, 0.0, f64::from(canvas.width()), f64::from(canvas.height()))
-    };
-    read().map(|data| data.data().0).map_err(|thrown| SurfaceError::Canvas(errors::message(&thrown)))
 }

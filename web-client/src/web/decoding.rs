@@ -8,7 +8,7 @@ use sd_protocol::FrameHeader;
 use wasm_bindgen_futures::spawn_local;
 
 use super::gpu::GpuError;
-use super::{errors, page};
+use super::{errors, window};
 use crate::gpu::decoder::GpuDecoder;
 use crate::gpu::latent::LatentTexture;
 use crate::preview::choice::{Choice, Chooser};
@@ -65,7 +65,7 @@ impl Decoding {
 
     /// A preview of the picture came.
     pub(super) fn arrived(&self) {
-        self.chooser.borrow_mut().arrived(page::now_ms());
+        self.chooser.borrow_mut().arrived(window::now_ms());
     }
 
     /// The size of the decoded picture in px; `None` where the linear map should draw this frame.
@@ -81,7 +81,7 @@ impl Decoding {
     /// Draws a frame that [`choose`](Self::choose) has chosen.
     pub(super) fn draw(self: &Rc<Self>, header: &FrameHeader, texture: &LatentTexture, target: &wgpu::TextureView) {
         let cells = u32::from(header.width) * u32::from(header.height);
-        self.chooser.borrow_mut().submitted(page::now_ms(), cells);
+        self.chooser.borrow_mut().submitted(window::now_ms(), cells);
         self.gpu.borrow().draw(header, texture, target);
         let (done, weak) = (work_done(&self.queue), Rc::downgrade(self));
         spawn_local(async move {
@@ -104,7 +104,7 @@ impl Decoding {
 async fn rehearse(decoding: &Weak<Decoding>) -> bool {
     let Some(here) = decoding.upgrade() else { return false };
     let Some(side) = here.chooser.borrow().trial() else { return false };
-    here.chooser.borrow_mut().submitted(page::now_ms(), side * side);
+    here.chooser.borrow_mut().submitted(window::now_ms(), side * side);
     here.gpu.borrow_mut().rehearse(side);
     let done = work_done(&here.queue);
     // Nothing is held while the GPU works: the canvas may be gone by then.
@@ -116,7 +116,7 @@ async fn rehearse(decoding: &Weak<Decoding>) -> bool {
 
 fn finish(decoding: &Weak<Decoding>) {
     if let Some(decoding) = decoding.upgrade() {
-        decoding.chooser.borrow_mut().finished(page::now_ms());
+        decoding.chooser.borrow_mut().finished(window::now_ms());
     }
 }
 

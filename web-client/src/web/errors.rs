@@ -15,11 +15,6 @@ pub(crate) fn warn(fault: &dyn Error) {
     web_sys::console::warn_1(&chain(fault).into());
 }
 
-/// An error for JavaScript, with everything that led to it.
-pub(crate) fn to_js(fault: &dyn Error) -> JsValue {
-    js_sys::Error::new(&chain(fault)).into()
-}
-
 /// What a thrown JavaScript value says.
 pub(crate) fn message(thrown: &JsValue) -> String {
     match thrown.dyn_ref::<js_sys::Error>() {
@@ -28,7 +23,8 @@ pub(crate) fn message(thrown: &JsValue) -> String {
     }
 }
 
-fn chain(fault: &dyn Error) -> String {
+/// What a fault says, with everything that led to it.
+pub(super) fn chain(fault: &dyn Error) -> String {
     let mut text = fault.to_string();
     let mut source = fault.source();
     while let Some(cause) = source {

@@ -6,7 +6,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, Headers, RequestInit, Response};
 
-use super::{errors, page};
+use super::{errors, window};
 use crate::session::{Call, Refusal};
 
 /// Something could not be fetched.
@@ -87,7 +87,7 @@ async fn send(method: &str, url: &str, token: Option<&Secret>, body: Option<&JsV
         options.set_body(body);
     }
     options.set_headers(&headers);
-    let response = JsFuture::from(page::window().fetch_with_str_and_init(url, &options)).await?;
+    let response = JsFuture::from(window::window().fetch_with_str_and_init(url, &options)).await?;
     Ok(Response::from(response))
 }
 

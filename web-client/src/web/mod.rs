@@ -6,8 +6,10 @@
 //! | [`gpu`] | its WebGPU half: device, surface, what draws into it |
 //! | [`decoding`] | a TAESD-type decoder on that device, and when it draws |
 //! | [`flat`] | its 2D half: the oracle and `putImageData` |
-//! | [`preview_canvas`] | the same for JavaScript: the exported class `PreviewCanvas` |
-//! | [`driver`] | a [`Session`](crate::session::Session) with a real socket, clock and storage |
+//! | [`screen`] | the same for JavaScript: the exported class `Screen` |
+//! | [`host`] | what every [`Session`](crate::session::Session) does with its socket and its clock |
+//! | [`driver`] | the page's, with signals and storage |
+//! | [`embedded`] | one for JavaScript: the exported class `Core` |
 //! | [`socket`] | one WebSocket as callbacks |
 //! | [`fetch`] | what the worker has under an address |
 //! | [`uploads`] | pictures on their way to the worker |
@@ -18,7 +20,8 @@
 //! | [`tokens`] | how a prompt falls into tokens, asked of the worker |
 //! | [`text`] | text areas: what is selected, and edits that their undo takes back |
 //! | [`storage`] | what is kept in the browser between visits |
-//! | [`page`] | address, query, random numbers, the size of the screen, what has the focus |
+//! | [`page`] | address, query, the size of the screen, what has the focus |
+//! | [`window`] | its clock, random numbers, waiting |
 //! | [`errors`] | panics and faults, told in the console |
 //!
 //! # Invariants
@@ -27,21 +30,40 @@
 
 pub(crate) mod canvas;
 pub(crate) mod decoding;
+#[cfg(feature = "page")]
 pub(crate) mod driver;
+#[cfg(feature = "package")]
+mod embedded;
 pub(crate) mod errors;
+#[cfg(feature = "page")]
 pub(crate) mod fetch;
+#[cfg(feature = "page")]
 pub(crate) mod files;
 mod flat;
 pub(crate) mod gpu;
+mod host;
+#[cfg(feature = "page")]
 pub(crate) mod page;
+#[cfg(feature = "page")]
 pub(crate) mod picture;
+#[cfg(feature = "page")]
 pub(crate) mod pictures;
+#[cfg(feature = "page")]
 pub(crate) mod pointer;
-mod preview_canvas;
+#[cfg(feature = "package")]
+mod screen;
 mod socket;
+#[cfg(feature = "page")]
 pub(crate) mod storage;
+#[cfg(feature = "page")]
 pub(crate) mod text;
+#[cfg(feature = "page")]
 pub(crate) mod tokens;
+#[cfg(feature = "page")]
 pub(crate) mod uploads;
+pub(crate) mod window;
 
-pub use preview_canvas::PreviewCanvas;
+#[cfg(feature = "package")]
+pub use embedded::Core;
+#[cfg(feature = "package")]
+pub use screen::Screen;

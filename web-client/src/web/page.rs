@@ -1,12 +1,9 @@
-//! Address, query, random numbers, the size of the screen, and what has the focus.
+//! Address, query, the size of the screen, and what has the focus.
 
-use std::time::Duration;
-
-use futures_channel::oneshot;
-use leptos::prelude::{request_animation_frame, set_timeout};
-use sd_protocol::JobId;
 use wasm_bindgen::JsCast;
-use web_sys::{Element, HtmlCanvasElement, HtmlElement, HtmlSelectElement, UrlSearchParams, Window};
+use web_sys::{Element, HtmlElement, HtmlSelectElement, UrlSearchParams};
+
+use super::window::window;
 
 /// Below this width, in CSS px, the settings start folded; `style.css` has the same number.
 const NARROW_PX: f64 = 640.0;
@@ -73,52 +70,7 @@ fn html(id: &str) -> Option<HtmlElement> {
     element(id)?.dyn_into().ok()
 }
 
-/// Milliseconds since the page began, in fractions.
-pub(crate) fn now_ms() -> f64 {
-    window().performance().map_or(0.0, |clock| clock.now())
-}
-
-/// A random number in `[0, 1)`, good enough to spread reconnects.
-pub(crate) fn random() -> f64 {
-    js_sys::Math::random()
-}
-
-/// A new id for a job: 128 random bits.
-pub(crate) fn new_job_id() -> JobId {
-    let mut bytes = [0; 16];
-    let filled = window().crypto().is_ok_and(|crypto| crypto.get_random_values_with_u8_array(&mut bytes).is_ok());
-    if !filled {
-        bytes.fill_with(|| (random() * 256.0) as u8);
-    }
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    JobId::parse(format!("web-{digits}")).expect("hexadecimal digits are within the alphabet of ids")
-}
-
 /// The text in small letters, by the tables of the browser, so that the client need not bring its own.
 pub(crate) fn lowercase(text: &str) -> String {
     js_sys::JsString::from(text).to_lower_case().into()
-}
-
-/// Calls `then` after so many milliseconds.
-pub(crate) fn after(delay_ms: u32, then: impl FnOnce() + 'static) {
-    set_timeout(then, Duration::from_millis(delay_ms.into()));
-}
-
-/// Resolves when the browser is about to paint; not while the page is hidden.
-pub(crate) async fn next_frame() {
-    let (tell, painting) = oneshot::channel();
-    request_animation_frame(move || {
-        tell.send(()).ok();
-    });
-    painting.await.unwrap_or_default();
-}
-
-/// A canvas that is nowhere in the page.
-pub(super) fn new_canvas() -> HtmlCanvasElement {
-    let document = window().document().expect("the window has a document");
-    document.create_element("canvas").expect("it is a name of an element").unchecked_into()
-}
-
-pub(super) fn window() -> Window {
-    web_sys::window().expect("the page has a window")
 }

@@ -7,7 +7,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, CanvasRenderingContext2d, HtmlCanvasElement, ImageBitmap, ImageData};
 
 use super::canvas::{Element, SurfaceError};
-use super::{errors, flat, page};
+use super::{errors, flat, window};
 use crate::editor::{Mask, Rect};
 
 /// What a mask looks like over a picture: a colour and how much it covers where the mask is full.
@@ -34,7 +34,7 @@ impl Picture {
     /// Decodes any file that the browser can, upright and in sRGB.
     pub(crate) async fn decode(file: &Blob) -> Result<Self, PictureError> {
         let decoded = async {
-            let bitmap = JsFuture::from(page::window().create_image_bitmap_with_blob(file)?).await?;
+            let bitmap = JsFuture::from(window::window().create_image_bitmap_with_blob(file)?).await?;
             bitmap.dyn_into::<ImageBitmap>()
         };
         let bitmap = decoded.await.map_err(|thrown| PictureError::Decode(errors::message(&thrown)))?;
@@ -102,7 +102,7 @@ pub(crate) fn show_mask(mask: &Mask, size: (u32, u32), changed: Rect, on: &Eleme
 }
 
 fn blank(width: u32, height: u32) -> Result<(HtmlCanvasElement, CanvasRenderingContext2d), PictureError> {
-    let canvas = page::new_canvas();
+    let canvas = window::new_canvas();
     canvas.set_width(width);
     canvas.set_height(height);
     let context = flat::context_of(&canvas)?;

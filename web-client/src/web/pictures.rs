@@ -8,7 +8,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Blob, ClipboardItem, Url};
 
 use super::fetch::{self, FetchError};
-use super::{errors, page};
+use super::{errors, window};
 use crate::session::Session;
 
 /// A copy in memory, there for as long as this value, and the address under which it is.
@@ -82,6 +82,6 @@ pub(crate) async fn copy(url: &str, token: Option<&Secret>) -> Result<(), FetchE
     // A promise of the picture: a browser that asks for a recent click takes no item that comes later.
     Reflect::set(&record, &"image/png".into(), response.blob()?.as_ref()).map_err(FetchError::from)?;
     let item = ClipboardItem::new_with_record_from_str_to_blob_promise(&record)?;
-    JsFuture::from(page::window().navigator().clipboard().write(&Array::of1(&item))).await?;
+    JsFuture::from(window::window().navigator().clipboard().write(&Array::of1(&item))).await?;
     Ok(())
 }

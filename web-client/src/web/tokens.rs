@@ -5,7 +5,7 @@ use sd_protocol::{Secret, TokensView};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use super::fetch::{self, FetchError};
-use super::page;
+use super::window;
 use crate::session::Session;
 
 /// Time without a key after which the worker is asked, in milliseconds.
@@ -30,7 +30,7 @@ pub(crate) fn counted(
             return set_tokens.set(None);
         }
         let is_newest = move || newest.try_with_value(|newest| *newest == both) == Some(true);
-        page::after(PAUSE_MS, move || {
+        window::after(PAUSE_MS, move || {
             if !is_newest() {
                 return;
             }

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn names_made_of_content_are_known() {
         let hashed = ["client-0123456789abcdef.js", "client_bg-00000000deadbeef.wasm"];
-        let plain = ["index.html", "client.js", "client-short.js", "0123456789abcdef.js", "a-0123456789abcdeg.js"];
+        let plain = ["index.html", "pkg/index.js", "client-short.js", "0123456789abcdef.js", "a-0123456789abcdeg.js"];
         assert_eq!((hashed.map(is_hashed), plain.map(is_hashed)), ([true; 2], [false; 5]));
     }
 }

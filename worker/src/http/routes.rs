@@ -204,7 +204,7 @@ fn documents(routes: Routes) -> Routes {
             "/",
             assets::serve,
             Operation::new(DOCUMENTS, "page", "The browser client.")
-                .about("Its files lie beside it: `/client.js` for other pages, `/client.d.ts` and `/protocol.d.ts`.")
+                .about("Its files lie beside it. `/pkg/index.js` is for other pages, `/pkg/index.d.ts` and `/pkg/protocol.d.ts` are its types.")
                 .header::<Option<String>>("If-None-Match", "An `ETag` that the reader has.")
                 .answers(served("text/html", "A page.").header(header::ETAG, "Hash of the file."))
                 .answers(

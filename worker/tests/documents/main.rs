@@ -43,7 +43,7 @@ fn asyncapi_is_as_reviewed() {
 
 #[test]
 fn typescript_is_as_reviewed() {
-    check("web-client/assets/protocol.d.ts", &typescript());
+    check("web-client/pkg/protocol.d.ts", &typescript());
 }
 
 /// Every string under `key`, anywhere in a document.

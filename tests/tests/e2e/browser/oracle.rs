@@ -15,19 +15,18 @@ use serde_json::{Map, Value, json};
 const TOLERANCE: u8 = 2;
 
 const DRAW: &str = "
-    const { default: init, PreviewCanvas } = await import('/client.js');
-    await init();
+    const { PreviewCanvas } = await import('/pkg/index.js');
     const [frame, basis, backend, decoder] = parameters;
     const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const canvas = document.createElement('canvas');
-    const preview = await PreviewCanvas.create(canvas, basis, backend);
+    const preview = await PreviewCanvas.create(canvas, { backend });
     if (decoder) await preview.setDecoder(bytes(decoder), 'always');
-    preview.draw(bytes(frame));
-    const pixels = await preview.readPixels();
+    preview.draw({ frame: bytes(frame), basis: JSON.parse(basis) });
+    const { data, width, height } = preview.readPixels();
     let text = '';
-    for (const byte of pixels) text += String.fromCharCode(byte);
-    const answer = { backend: preview.backend, drawn: preview.drawn, width: canvas.width, height: canvas.height, pixels: btoa(text) };
-    preview.free();
+    for (const byte of data) text += String.fromCharCode(byte);
+    const answer = { backend: preview.backend, drawn: preview.drawn, width, height, pixels: btoa(text) };
+    preview.close();
     return answer;
 ";
 

@@ -12,7 +12,7 @@ use crate::web::files::File;
 use crate::web::picture::{Picture, PictureError};
 use crate::web::pictures::Copy;
 use crate::web::uploads::UploadError;
-use crate::web::{errors, page, uploads};
+use crate::web::{errors, uploads, window};
 
 /// Pictures that are shown as "before" without being fetched again.
 const COPIES_MAX: usize = 8;
@@ -94,7 +94,7 @@ impl App {
         match request {
             Ok(request) => {
                 self.misread.set(Vec::new());
-                let id = page::new_job_id();
+                let id = window::new_job_id();
                 self.send(adjust(request), id.clone());
                 then(id);
                 true
@@ -118,7 +118,7 @@ impl App {
                 uploads.reused.take()
             });
             if let Some(request) = again.flatten() {
-                self.send(request, page::new_job_id());
+                self.send(request, window::new_job_id());
             }
         });
     }

@@ -146,7 +146,7 @@ impl Session {
             let is_new = self.job(&id).is_some_and(|job| !job.is_followed() && !job.ended());
             if is_new && followed < FOLLOWED_MAX {
                 followed += 1;
-                self.attach(id, after, self.selected.is_none());
+                self.follow(id, after, self.selected.is_none());
             }
         }
         self.begin_with_newest();

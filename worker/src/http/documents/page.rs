@@ -55,7 +55,7 @@ fn http(openapi: &Value) -> Markup {
                 }
                 p.files {
                     a href="/" { "The page" } a href="/openapi.json" { "OpenAPI 3.1" }
-                    a href="/asyncapi.json" { "AsyncAPI 3" } a href="/protocol.d.ts" { "TypeScript" }
+                    a href="/asyncapi.json" { "AsyncAPI 3" } a href="/pkg/protocol.d.ts" { "TypeScript" }
                 }
                 (prose(&info["description"]))
             }

@@ -1,0 +1,3 @@
+//! What the page loads: the library with its feature `page`.
+
+extern crate sd_web_client as _;
