@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use js_sys::Uint8Array;
-use sd_protocol::{ErrorBody, ErrorCode, ErrorDetail, FrameHeader, JobId, JobRequest, ReadError, Secret};
+use sd_protocol::{ErrorBody, ErrorDetail, FrameHeader, JobId, JobRequest, Secret};
 use wasm_bindgen::prelude::*;
 
 use super::host::{self, Host};
@@ -67,7 +67,7 @@ impl Core {
     /// # Errors
     /// An `ErrorBody` as JSON, when the request cannot be read or names a job that has not ended.
     pub fn submit(&self, request: &str) -> Result<String, JsValue> {
-        let request: JobRequest = sd_protocol::read(request).map_err(|fault| thrown(unreadable(&fault)))?;
+        let request = read(request).map_err(thrown)?;
         let id = request.id.clone().unwrap_or_else(window::new_job_id);
         if self.0.session(|session| session.job(&id).is_some_and(|job| !job.ended())) == Some(true) {
             return Err(thrown(invalid("id", "this client follows a job of this name, which has not ended")));
@@ -175,10 +175,12 @@ fn invalid(field: &str, message: &str) -> ErrorBody {
     ErrorBody::invalid(vec![ErrorDetail { field: field.to_owned(), message: message.to_owned() }])
 }
 
-fn unreadable(fault: &ReadError) -> ErrorBody {
-    match fault {
-        ReadError::Field(field) => invalid(field, "no such field, or a value of another type"),
-        fault => ErrorBody::new(ErrorCode::InvalidRequest, fault.to_string()),
+/// A request in which nothing is misspelt.
+fn read(request: &str) -> Result<JobRequest, ErrorBody> {
+    let tree = serde_json::from_str(request).unwrap_or_default();
+    match JobRequest::from_json(tree)? {
+        (request, faults) if faults.is_empty() => Ok(request),
+        (_, faults) => Err(ErrorBody::invalid(faults)),
     }
 }
 
