@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::diffusion::ops::{
-    Conv2d, GroupNorm, Linear, Padding, conv2d, group_norm_silu, linear, silu, upsample_nearest,
+    Conv2d, Ending, GroupNorm, Linear, Padding, conv2d, conv2d_then, group_norm_silu, linear, silu, upsample_conv2d,
 };
 use crate::diffusion::weights::{LoadError, Scope};
 
@@ -54,15 +54,16 @@ impl ResnetBlock {
     /// # Errors
     /// When memory runs out.
     pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
-        let mut y = conv2d(&group_norm_silu(x, &self.norm1)?, &self.conv1)?;
-        if let (Some(projection), Some(time)) = (&self.time, time) {
-            let shift = linear(&silu(time)?, projection)?;
-            y = y.broadcast_add(&shift.unsqueeze(1)?.unsqueeze(1)?)?;
-        }
-        let y = conv2d(&group_norm_silu(&y, &self.norm2)?, &self.conv2)?;
+        let shift = match (&self.time, time) {
+            (Some(projection), Some(time)) => Some(linear(&silu(time)?, projection)?),
+            _ => None,
+        };
+        let shifted = Ending { shift: shift.as_ref(), ..Ending::default() };
+        let y = conv2d_then(&group_norm_silu(x, &self.norm1)?, &self.conv1, shifted)?;
+        let y = group_norm_silu(&y, &self.norm2)?;
         match &self.shortcut {
-            Some(shortcut) => conv2d(x, shortcut)? + y,
-            None => x + y,
+            Some(shortcut) => conv2d_then(&y, &self.conv2, Ending::plus(&conv2d(x, shortcut)?)),
+            None => conv2d_then(&y, &self.conv2, Ending::plus(x)),
         }
     }
 }
@@ -85,7 +86,7 @@ impl Upsample {
     /// # Errors
     /// When memory runs out.
     pub fn forward(&self, x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-        conv2d(&upsample_nearest(x, height, width)?, &self.0)
+        upsample_conv2d(x, &self.0, [height, width], Ending::default())
     }
 }
 

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, IndexOp, Tensor};
 use serde::Deserialize;
 
 use crate::diffusion::cancel::{CancelToken, Halt};
-use crate::diffusion::ops::{Heads, LayerNorm, Linear, attention, gelu_erf, layer_norm, linear, quick_gelu};
+use crate::diffusion::ops::{self, Ending, Heads, LayerNorm, Linear, attention, layer_norm, linear, linear_then};
 use crate::diffusion::weights::config::{self, Settled};
 use crate::diffusion::weights::{LoadError, ModelFiles, Scope, Weights};
 
@@ -269,12 +269,12 @@ impl Layer {
     fn forward(&self, x: &Tensor, activation: Activation) -> candle_core::Result<Tensor> {
         let y = layer_norm(x, &self.norm1)?;
         let (q, k, v) = (linear(&y, &self.queries)?, linear(&y, &self.keys)?, linear(&y, &self.values)?);
-        let x = (linear(&attention(&q, &k, &v, self.heads)?, &self.out)? + x)?;
-        let y = linear(&layer_norm(&x, &self.norm2)?, &self.expand)?;
-        let y = match activation {
-            Activation::QuickGelu => quick_gelu(&y)?,
-            Activation::Gelu => gelu_erf(&y)?,
+        let x = linear_then(&attention(&q, &k, &v, self.heads)?, &self.out, Ending::plus(x))?;
+        let activation = match activation {
+            Activation::QuickGelu => ops::Activation::QuickGelu,
+            Activation::Gelu => ops::Activation::GeluErf,
         };
-        linear(&y, &self.contract)? + x
+        let y = linear_then(&layer_norm(&x, &self.norm2)?, &self.expand, Ending::activated(activation))?;
+        linear_then(&y, &self.contract, Ending::plus(&x))
     }
 }

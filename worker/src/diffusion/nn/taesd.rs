@@ -9,7 +9,7 @@ use candle_core::{DType, Result, Tensor};
 use serde::Deserialize;
 
 use crate::diffusion::cancel::{CancelToken, Halt};
-use crate::diffusion::ops::{Conv2d, Padding, conv2d, relu, upsample_nearest};
+use crate::diffusion::ops::{Activation, Conv2d, Ending, Padding, conv2d_then, upsample_conv2d};
 
 /// Most bytes of one activation of the last level, which has the size of the picture; larger ones are made in bands.
 const BAND_BYTES_MAX: usize = 64 << 20;
@@ -99,11 +99,15 @@ pub struct TinyDecoder {
 
 #[derive(Debug)]
 enum Layer {
-    Conv(Conv2d),
-    Relu,
+    Conv {
+        conv: Conv2d,
+        /// Whether it sees a picture of twice the size.
+        grown: bool,
+        /// Whether a ReLU follows.
+        relu: bool,
+    },
     /// `relu(c(relu(b(relu(a(x))))) + x)`
     Block([Conv2d; 3]),
-    Upsample,
 }
 
 impl TinyDecoder {
@@ -121,20 +125,29 @@ impl TinyDecoder {
             let bias = has_bias.then(|| tensor(format!("decoder.layers.{name}.bias"))).transpose()?;
             Conv2d::new(&tensor(format!("decoder.layers.{name}.weight"))?, bias, 1, Padding::same(3))
         };
-        let layer = |(place, member): (usize, Member)| {
-            Ok(match member {
-                Member::Conv { has_bias, .. } => Layer::Conv(conv(place.to_string(), has_bias)?),
+        let mut head = Vec::new();
+        // Members without tensors say something of the convolution before or behind them.
+        let mut grown = false;
+        for (place, member) in config.members().into_iter().enumerate() {
+            match member {
+                Member::Conv { has_bias, .. } => {
+                    head.push(Layer::Conv { conv: conv(place.to_string(), has_bias)?, grown, relu: false });
+                    grown = false;
+                }
                 Member::Block { .. } => {
                     let [a, b, c] = BLOCK_CONVS.map(|part| conv(format!("{place}.conv.{part}"), true));
-                    Layer::Block([a?, b?, c?])
+                    head.push(Layer::Block([a?, b?, c?]));
                 }
-                Member::Relu => Layer::Relu,
-                Member::Upsample => Layer::Upsample,
-            })
-        };
-        let mut head = config.members().into_iter().enumerate().map(layer).collect::<Result<Vec<_>>>()?;
-        let upsampled = head.iter().rposition(|layer| matches!(layer, Layer::Upsample));
-        let tail = head.split_off(upsampled.unwrap_or(0));
+                Member::Relu => {
+                    if let Some(Layer::Conv { relu, .. }) = head.last_mut() {
+                        *relu = true;
+                    }
+                }
+                Member::Upsample => grown = true,
+            }
+        }
+        let last_level = head.iter().rposition(|layer| matches!(layer, Layer::Conv { grown: true, .. }));
+        let tail = head.split_off(last_level.unwrap_or(0));
         Ok(Self { head, tail })
     }
 
@@ -156,7 +169,7 @@ impl TinyDecoder {
         // The first line of `DecoderTiny.forward`.
         let clamped = ((latents / 3.0)?.tanh()? * 3.0)?;
         let x = run(&self.head, clamped, cancel)?;
-        let scale = if matches!(self.tail.first(), Some(Layer::Upsample)) { 2 } else { 1 };
+        let scale = if matches!(self.tail.first(), Some(Layer::Conv { grown: true, .. })) { 2 } else { 1 };
         // What lies beyond the edge of a band reaches one pixel further with every convolution.
         let reach = self.tail.iter().map(Layer::convolutions).sum::<usize>().div_ceil(scale);
         let (batch, rows, columns, channels) = x.dims4()?;
@@ -178,9 +191,8 @@ impl TinyDecoder {
 impl Layer {
     fn convolutions(&self) -> usize {
         match self {
-            Self::Conv(_) => 1,
+            Self::Conv { .. } => 1,
             Self::Block(convs) => convs.len(),
-            Self::Relu | Self::Upsample => 0,
         }
     }
 }
@@ -188,17 +200,18 @@ impl Layer {
 fn run(layers: &[Layer], mut x: Tensor, cancel: &CancelToken) -> std::result::Result<Tensor, Halt> {
     for layer in layers {
         cancel.checkpoint()?;
+        let relu = Ending::activated(Activation::Relu);
         x = match layer {
-            Layer::Conv(conv) => conv2d(&x, conv)?,
-            Layer::Relu => relu(&x)?,
-            Layer::Block([a, b, c]) => {
-                let y = relu(&conv2d(&x, a)?)?;
-                let y = relu(&conv2d(&y, b)?)?;
-                relu(&(conv2d(&y, c)? + &x)?)?
-            }
-            Layer::Upsample => {
+            Layer::Conv { conv, grown, relu: followed } => {
+                let ending = if *followed { relu } else { Ending::default() };
                 let (_, height, width, _) = x.dims4()?;
-                upsample_nearest(&x, 2 * height, 2 * width)?
+                let scale = if *grown { 2 } else { 1 };
+                upsample_conv2d(&x, conv, [scale * height, scale * width], ending)?
+            }
+            Layer::Block([a, b, c]) => {
+                let y = conv2d_then(&x, a, relu)?;
+                let y = conv2d_then(&y, b, relu)?;
+                conv2d_then(&y, c, Ending { residual: Some(&x), ..relu })?
             }
         };
     }

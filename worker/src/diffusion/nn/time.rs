@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::diffusion::ops::{Linear, linear, silu};
+use crate::diffusion::ops::{Activation, Ending, Linear, linear, linear_then};
 use crate::diffusion::weights::{LoadError, Scope};
 
 /// Diffusers' `Timesteps`: sines and cosines at falling frequencies (Ho et al. 2020).
@@ -80,7 +80,7 @@ impl TimeEmbedding {
             (Some(condition), Some(projection)) => linear(condition, projection)?.broadcast_add(x)?,
             (Some(_), None) => candle_core::bail!("this network has no projection of a guidance scale"),
         };
-        linear(&silu(&linear(&x, &self.linear_1)?)?, &self.linear_2)
+        linear(&linear_then(&x, &self.linear_1, Ending::activated(Activation::Silu))?, &self.linear_2)
     }
 }
 

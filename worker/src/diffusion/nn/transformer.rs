@@ -3,7 +3,8 @@
 use candle_core::{Result, Tensor};
 
 use crate::diffusion::ops::{
-    Conv2d, GroupNorm, Heads, LayerNorm, Linear, attention, conv2d, geglu, group_norm, layer_norm, linear,
+    Activation, Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, attention, conv2d_then, group_norm, layer_norm,
+    linear, linear_then,
 };
 use crate::diffusion::weights::{LoadError, Scope};
 
@@ -51,10 +52,10 @@ impl Projection {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, ending: Ending) -> Result<Tensor> {
         match self {
-            Self::Matrix(matrix) => linear(x, matrix),
-            Self::Convolution(convolution) => conv2d(x, convolution),
+            Self::Matrix(matrix) => linear_then(x, matrix, ending),
+            Self::Convolution(convolution) => conv2d_then(x, convolution, ending),
         }
     }
 }
@@ -81,12 +82,12 @@ impl SpatialTransformer {
     /// When memory runs out.
     pub fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
         let (batch, height, width, channels) = x.dims4()?;
-        let y = self.project_in.forward(&group_norm(x, &self.norm)?)?;
+        let y = self.project_in.forward(&group_norm(x, &self.norm)?, Ending::default())?;
         let mut y = y.reshape((batch, height * width, channels))?;
         for block in &self.blocks {
             y = block.forward(&y, context)?;
         }
-        self.project_out.forward(&y.reshape((batch, height, width, channels))?)? + x
+        self.project_out.forward(&y.reshape((batch, height, width, channels))?, Ending::plus(x))
     }
 }
 
@@ -120,10 +121,11 @@ impl TransformerBlock {
 
     fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
         let y = layer_norm(x, &self.norm1)?;
-        let x = (self.self_attention.forward(&y, &y)? + x)?;
-        let x = (self.cross_attention.forward(&layer_norm(&x, &self.norm2)?, context)? + x)?;
-        let y = geglu(&linear(&layer_norm(&x, &self.norm3)?, &self.expand)?)?;
-        linear(&y, &self.contract)? + x
+        let x = self.self_attention.forward(&y, &y, x)?;
+        let x = self.cross_attention.forward(&layer_norm(&x, &self.norm2)?, context, &x)?;
+        let gated = Ending::activated(Activation::Geglu);
+        let y = linear_then(&layer_norm(&x, &self.norm3)?, &self.expand, gated)?;
+        linear_then(&y, &self.contract, Ending::plus(&x))
     }
 }
 
@@ -148,11 +150,12 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    /// What `x` reads in `context`, added to `residual`.
+    fn forward(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let q = linear(x, &self.queries)?;
         let k = linear(context, &self.keys)?;
         let v = linear(context, &self.values)?;
-        linear(&attention(&q, &k, &v, self.heads)?, &self.out)
+        linear_then(&attention(&q, &k, &v, self.heads)?, &self.out, Ending::plus(residual))
     }
 }
 

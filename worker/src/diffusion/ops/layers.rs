@@ -1,12 +1,75 @@
 //! Weights in the layout that the operations read, made once when a model is loaded.
 
-use candle_core::{DType, Result, Tensor};
+use std::sync::Arc;
 
-/// A 2D convolution. A copy shares its tensors.
+use candle_core::{DType, Device, Result, Tensor};
+use sd_kernels::PackedMatrix;
+
+use super::cpu::numbers;
+
+/// A matrix that activations are multiplied with, `[in, out]`. A copy shares its memory.
+#[derive(Clone, Debug)]
+pub(super) enum Weight {
+    /// For [`reference`](super::reference).
+    Rows(Tensor),
+    /// For [`cpu`](super::cpu): f32 on the CPU.
+    Packed(Arc<PackedMatrix>),
+}
+
+impl Weight {
+    /// Lays out `weight`, `[out, in · taps]` as torch stores it with the taps of an input side by side. Here the inputs of
+    /// a tap stand side by side.
+    fn new(weight: &Tensor, taps: usize) -> Result<Self> {
+        let (outputs, depth) = weight.dims2()?;
+        let inputs = depth / taps;
+        if weight.device().is_cpu() && weight.dtype() == DType::F32 {
+            let weight = weight.contiguous()?;
+            let weight = numbers(&weight)?;
+            let packed = PackedMatrix::new(&weight, outputs, depth, |k| k % inputs * taps + k / inputs);
+            return Ok(Self::Packed(Arc::new(packed)));
+        }
+        let by_tap = weight.reshape((outputs, inputs, taps))?.permute((2, 1, 0))?;
+        Ok(Self::Rows(by_tap.reshape((depth, outputs))?.contiguous()?))
+    }
+
+    /// `[in, out]`
+    fn dims(&self) -> Result<(usize, usize)> {
+        match self {
+            Self::Rows(rows) => rows.dims2(),
+            Self::Packed(packed) => Ok((packed.depth(), packed.columns())),
+        }
+    }
+
+    /// The matrix as it is multiplied with a row; one that is packed is copied.
+    pub(super) fn rows(&self) -> Result<Tensor> {
+        match self {
+            Self::Rows(rows) => Ok(rows.clone()),
+            Self::Packed(packed) => {
+                Tensor::from_vec(packed.to_rows(), (packed.depth(), packed.columns()), &Device::Cpu)
+            }
+        }
+    }
+
+    /// The sum with `delta`, `[in, out]` f32, made in f32.
+    fn plus(&self, delta: &Tensor) -> Result<Self> {
+        match self {
+            Self::Rows(rows) => Ok(Self::Rows(rows.to_dtype(DType::F32)?.add(delta)?.to_dtype(rows.dtype())?)),
+            Self::Packed(packed) => {
+                let delta = delta.contiguous()?;
+                if delta.dims2()? != self.dims()? {
+                    candle_core::bail!("a difference of {:?} is not of {packed:?}", delta.dims())
+                }
+                Ok(Self::Packed(Arc::new(packed.plus(&numbers(&delta)?))))
+            }
+        }
+    }
+}
+
+/// A 2D convolution. A copy shares its memory.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     /// `[kernel · kernel · in, out]`, rows ordered (y, x, channel), as patches of a channels-last picture are.
-    pub(super) weight: Tensor,
+    pub(super) weight: Weight,
     /// `[out]`
     pub(super) bias: Option<Tensor>,
     pub(super) kernel: usize,
@@ -40,7 +103,7 @@ impl Conv2d {
         if kernel != kernel_x {
             candle_core::bail!("a square kernel is expected, not {kernel}×{kernel_x}")
         }
-        let weight = weight.permute((2, 3, 1, 0))?.reshape((kernel * kernel * channels, out))?.contiguous()?;
+        let weight = Weight::new(&weight.reshape((out, channels * kernel * kernel))?, kernel * kernel)?;
         Ok(Self { weight, bias, kernel, stride, padding })
     }
 
@@ -49,7 +112,7 @@ impl Conv2d {
     /// # Errors
     /// Never, for a convolution that was made.
     pub fn shape(&self) -> Result<[usize; 4]> {
-        let (rows, out) = self.weight.dims2()?;
+        let (rows, out) = self.weight.dims()?;
         Ok([out, rows / (self.kernel * self.kernel), self.kernel, self.kernel])
     }
 
@@ -65,20 +128,15 @@ impl Conv2d {
         let rank = down.dim(0)?;
         let down = down.reshape((rank, inputs, kernel, kernel))?.permute((2, 3, 1, 0))?;
         let delta = down.reshape((kernel * kernel * inputs, rank))?.matmul(&up.t()?)?;
-        Ok(Self { weight: sum(&self.weight, &delta)?, ..self.clone() })
+        Ok(Self { weight: self.weight.plus(&delta)?, ..self.clone() })
     }
 }
 
-/// `weight + delta` in f32, in the type of `weight`.
-fn sum(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
-    weight.to_dtype(DType::F32)?.add(delta)?.to_dtype(weight.dtype())
-}
-
-/// A matrix product over the last dimension. A copy shares its tensors.
+/// A matrix product over the last dimension. A copy shares its memory.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `[in, out]`
-    pub(super) weight: Tensor,
+    pub(super) weight: Weight,
     /// `[out]`
     pub(super) bias: Option<Tensor>,
 }
@@ -89,7 +147,7 @@ impl Linear {
     /// # Errors
     /// When the shape is another one.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: weight.t()?.contiguous()?, bias })
+        Ok(Self { weight: Weight::new(weight, 1)?, bias })
     }
 
     /// The shape of the weight as torch stores it: `[out, in]`.
@@ -97,7 +155,7 @@ impl Linear {
     /// # Errors
     /// Never, for a layer that was made.
     pub fn shape(&self) -> Result<[usize; 2]> {
-        let (inputs, outputs) = self.weight.dims2()?;
+        let (inputs, outputs) = self.weight.dims()?;
         Ok([outputs, inputs])
     }
 
@@ -108,7 +166,7 @@ impl Linear {
     /// When the shapes are other ones or memory runs out.
     pub fn plus_low_rank(&self, up: &Tensor, down: &Tensor) -> Result<Self> {
         let delta = down.t()?.matmul(&up.t()?)?;
-        Ok(Self { weight: sum(&self.weight, &delta)?, bias: self.bias.clone() })
+        Ok(Self { weight: self.weight.plus(&delta)?, bias: self.bias.clone() })
     }
 }
 

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`layers`] | weights, laid out once at load: `Conv2d`, `Linear`, `GroupNorm`, `LayerNorm` |
 //! | [`mod@reference`] | the operations on candle tensor operations, on any device: the oracle of every faster path |
+//! | [`mod@cpu`] | the operations on [`sd_kernels`], for f32 on the CPU |
 //!
-//! Networks call the functions re-exported here and never name a path below. A device's own kernels stand behind
-//! the same signatures and are held against [`mod@reference`] by tests.
+//! Networks call the functions of this file and never name a path below: which one is taken is said by where the weights
+//! were laid out for, or by where the activations are. A device's own kernels stand behind the same signatures and are
+//! held against [`mod@reference`] by tests.
 //!
 //! # Invariants
 //! * Activations are `[batch, height, width, channels]` or `[batch, tokens, channels]`, contiguous, all of one dtype.
@@ -14,14 +16,40 @@
 //! * No operation reads weights in another layout than the one its layer keeps.
 //! * Scratch memory is bounded by [`SCRATCH_BYTES_MAX`], whatever the picture's size.
 
+pub mod cpu;
 pub mod layers;
 pub mod reference;
 
+use candle_core::{Result, Tensor};
+pub use sd_kernels::Activation;
+use sd_kernels::Path;
+
 pub use layers::{Conv2d, GroupNorm, LayerNorm, Linear, Padding};
-pub use reference::{
-    attention, conv2d, geglu, gelu_erf, group_norm, group_norm_silu, layer_norm, linear, quick_gelu, relu, silu,
-    upsample_nearest,
-};
+
+use self::layers::Weight;
+
+/// What follows a product or a convolution, in this order. Done with it, a number is written to memory once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending<'a> {
+    /// Added to all positions of an item: `[batch, out]`, or `[1, out]` for all items.
+    pub shift: Option<&'a Tensor>,
+    /// Added number by number, of the result's shape.
+    pub residual: Option<&'a Tensor>,
+    /// Applied at last; [`Activation::Geglu`] before the residual is added.
+    pub activation: Activation,
+}
+
+impl<'a> Ending<'a> {
+    /// Nothing but a sum with `x`.
+    pub fn plus(x: &'a Tensor) -> Self {
+        Self { residual: Some(x), ..Self::default() }
+    }
+
+    /// Nothing but a function of every number.
+    pub fn activated(activation: Activation) -> Self {
+        Self { activation, ..Self::default() }
+    }
+}
 
 /// How [`attention`] divides and scores its channels.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +64,108 @@ pub struct Heads {
 
 /// Most bytes that one operation holds besides its input and output: patches of a convolution, attention scores.
 pub const SCRATCH_BYTES_MAX: usize = 32 << 20;
+
+/// Convolves `x`, `[batch, height, width, in]`, into `[batch, height', width', out]`.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    conv2d_then(x, conv, Ending::default())
+}
+
+/// [`conv2d`] with what follows it.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn conv2d_then(x: &Tensor, conv: &Conv2d, ending: Ending) -> Result<Tensor> {
+    match &conv.weight {
+        Weight::Packed(weight) => cpu::conv2d(Path::detected(), x, conv, weight, ending),
+        Weight::Rows(_) => reference::conv2d(x, conv, ending),
+    }
+}
+
+/// [`conv2d`] of `x` grown to `height` and `width` by nearest neighbours: cell *i* reads `⌊i · h / height⌋`.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn upsample_conv2d(x: &Tensor, conv: &Conv2d, size: [usize; 2], ending: Ending) -> Result<Tensor> {
+    match &conv.weight {
+        Weight::Packed(weight) => cpu::upsample_conv2d(Path::detected(), x, conv, weight, size, ending),
+        Weight::Rows(_) => reference::upsample_conv2d(x, conv, size, ending),
+    }
+}
+
+/// `x · weight + bias` over the last dimension: `[…, in]` into `[…, out]`.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
+    linear_then(x, linear, Ending::default())
+}
+
+/// [`linear`] with what follows it.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn linear_then(x: &Tensor, linear: &Linear, ending: Ending) -> Result<Tensor> {
+    match &linear.weight {
+        Weight::Packed(weight) => cpu::linear(Path::detected(), x, linear, weight, ending),
+        Weight::Rows(_) => reference::linear(x, linear, ending),
+    }
+}
+
+/// Group normalisation of `[batch, …, channels]` (Wu and He 2018); statistics in f32.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn group_norm(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
+    if cpu::computes(x) {
+        cpu::group_norm(Path::detected(), x, norm, Activation::Identity)
+    } else {
+        reference::group_norm(x, norm)
+    }
+}
+
+/// [`group_norm`], then [`silu`].
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn group_norm_silu(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
+    if cpu::computes(x) {
+        cpu::group_norm(Path::detected(), x, norm, Activation::Silu)
+    } else {
+        reference::group_norm_silu(x, norm)
+    }
+}
+
+/// Layer normalisation over the last dimension (Ba et al. 2016); statistics in f32.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn layer_norm(x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
+    if cpu::computes(x) { cpu::layer_norm(Path::detected(), x, norm) } else { reference::layer_norm(x, norm) }
+}
+
+/// Multi-head attention (Vaswani et al. 2017, equation 1): `q` is `[batch, queries, heads · d]`, `k` and `v` are
+/// `[batch, keys, heads · d]`, the result is `[batch, queries, heads · d]`.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
+    if cpu::computes(q) {
+        cpu::attention(Path::detected(), q, k, v, heads)
+    } else {
+        reference::attention(q, k, v, heads)
+    }
+}
+
+/// `x · sigmoid(x)`
+///
+/// # Errors
+/// When memory runs out.
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    if cpu::computes(x) { cpu::activate(Path::detected(), x, Activation::Silu) } else { reference::silu(x) }
+}
 
 #[cfg(test)]
 mod tests;

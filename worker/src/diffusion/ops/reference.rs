@@ -2,18 +2,18 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Conv2d, GroupNorm, Heads, LayerNorm, Linear, Padding, SCRATCH_BYTES_MAX};
+use super::{Activation, Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, Padding, SCRATCH_BYTES_MAX};
 
-/// Convolves `x`, `[batch, height, width, in]`, into `[batch, height', width', out]`.
-///
-/// Patches are gathered for a strip of output rows at a time and multiplied with the packed weights.
+/// [`conv2d_then`](super::conv2d_then). Patches are gathered for a strip of output rows at a time and multiplied with the
+/// weights.
 ///
 /// # Errors
 /// When shapes do not fit or memory runs out.
-pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+pub fn conv2d(x: &Tensor, conv: &Conv2d, ending: Ending) -> Result<Tensor> {
     let Conv2d { kernel, stride, padding: Padding { before, behind }, .. } = *conv;
+    let weight = conv.weight.rows()?;
     if (kernel, stride, before, behind) == (1, 1, 0, 0) {
-        return matmul_bias(x, &conv.weight, conv.bias.as_ref());
+        return then(matmul_bias(x, &weight, conv.bias.as_ref())?, ending);
     }
     let (batch, height, width, channels) = x.dims4()?;
     let (padded_height, padded_width) = (before + height + behind, before + width + behind);
@@ -37,11 +37,43 @@ pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     for row in (0..out_height).step_by(strip_rows) {
         let rows = strip_rows.min(out_height - row);
         let patches = patches(&padded, conv, row, rows, out_width)?;
-        strips.push(matmul_bias(&patches, &conv.weight, conv.bias.as_ref())?);
+        strips.push(matmul_bias(&patches, &weight, conv.bias.as_ref())?);
     }
-    match strips.as_slice() {
-        [whole] => Ok(whole.clone()),
-        strips => Tensor::cat(strips, 1),
+    let whole = if strips.len() == 1 { strips.swap_remove(0) } else { Tensor::cat(&strips, 1)? };
+    then(whole, ending)
+}
+
+/// [`upsample_conv2d`](super::upsample_conv2d), one after the other.
+///
+/// # Errors
+/// When shapes do not fit or memory runs out.
+pub fn upsample_conv2d(x: &Tensor, conv: &Conv2d, [height, width]: [usize; 2], ending: Ending) -> Result<Tensor> {
+    conv2d(&upsample_nearest(x, height, width)?, conv, ending)
+}
+
+/// What follows `y`.
+pub(super) fn then(y: Tensor, ending: Ending) -> Result<Tensor> {
+    let Ending { shift, residual, activation } = ending;
+    let y = match shift {
+        // [batch, out] as [batch, 1, …, out]
+        Some(shift) => {
+            let mut dims = vec![1; y.rank()];
+            (dims[0], dims[y.rank() - 1]) = shift.dims2()?;
+            y.broadcast_add(&shift.reshape(dims)?)?
+        }
+        None => y,
+    };
+    let y = if activation == Activation::Geglu { geglu(&y)? } else { y };
+    let y = match residual {
+        Some(residual) => (y + residual)?,
+        None => y,
+    };
+    match activation {
+        Activation::Identity | Activation::Geglu => Ok(y),
+        Activation::Relu => relu(&y),
+        Activation::Silu => silu(&y),
+        Activation::QuickGelu => quick_gelu(&y),
+        Activation::GeluErf => gelu_erf(&y),
     }
 }
 
@@ -72,12 +104,12 @@ fn every(x: &Tensor, dim: usize, start: usize, count: usize, stride: usize) -> R
     x.narrow(dim, start, count * stride)?.reshape(dims)?.narrow(dim + 1, 0, 1)?.squeeze(dim + 1)
 }
 
-/// `x · weight + bias` over the last dimension: `[…, in]` into `[…, out]`.
+/// [`linear_then`](super::linear_then).
 ///
 /// # Errors
 /// When shapes do not fit or memory runs out.
-pub fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
-    matmul_bias(x, &linear.weight, linear.bias.as_ref())
+pub fn linear(x: &Tensor, linear: &Linear, ending: Ending) -> Result<Tensor> {
+    then(matmul_bias(x, &linear.weight.rows()?, linear.bias.as_ref())?, ending)
 }
 
 fn matmul_bias(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

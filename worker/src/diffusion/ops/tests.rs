@@ -2,6 +2,9 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
+use super::reference::{
+    attention, geglu, gelu_erf, group_norm, group_norm_silu, layer_norm, quick_gelu, silu, upsample_nearest,
+};
 use super::*;
 
 /// Relative to the largest number of the expected result.
@@ -26,6 +29,10 @@ fn check(found: &Tensor, expected: &Tensor) {
     let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     let difference = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0f32, f32::max);
     assert!(difference <= DIFFERENCE_MAX * largest, "{difference:e} of {largest}");
+}
+
+fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    reference::conv2d(x, conv, Ending::default())
 }
 
 #[test]

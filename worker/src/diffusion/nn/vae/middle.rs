@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::config::{NORM_EPS, VaeConfig};
 use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::nn::blocks::ResnetBlock;
-use crate::diffusion::ops::{GroupNorm, Heads, Linear, attention, group_norm, linear};
+use crate::diffusion::ops::{Ending, GroupNorm, Heads, Linear, attention, group_norm, linear, linear_then};
 use crate::diffusion::weights::{LoadError, Scope};
 
 /// Diffusers' `UNetMidBlock2D` of one layer.
@@ -76,8 +76,8 @@ impl CellAttention {
         let (batch, height, width, channels) = x.dims4()?;
         let y = group_norm(x, &self.norm)?.reshape((batch, height * width, channels))?;
         let (q, k, v) = (linear(&y, &self.queries)?, linear(&y, &self.keys)?, linear(&y, &self.values)?);
-        let y = linear(&attention(&q, &k, &v, ONE_HEAD)?, &self.out)?;
-        y.reshape((batch, height, width, channels))? + x
+        let y = attention(&q, &k, &v, ONE_HEAD)?.reshape((batch, height, width, channels))?;
+        linear_then(&y, &self.out, Ending::plus(x))
     }
 }
 

@@ -1,0 +1,122 @@
+//! Matrix products and convolutions of channels-last pictures.
+
+use std::ops::Range;
+
+use crate::pack::PackedMatrix;
+use crate::product::{Ending, Source, product};
+use crate::simd::Path;
+
+/// Rows as they lie in memory.
+struct Plain<'a> {
+    numbers: &'a [f32],
+    depth: usize,
+}
+
+impl Source for Plain<'_> {
+    fn rows(&self) -> usize {
+        self.numbers.len() / self.depth.max(1)
+    }
+
+    #[inline(always)]
+    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [f32]) {
+        to.copy_from_slice(&self.numbers[row * self.depth..][depth]);
+    }
+}
+
+/// `x · weights`, then `ending`: `[rows, depth]` into `[rows, columns]`.
+///
+/// # Panics
+/// When `x` has no whole number of rows or a part of the ending another size.
+pub fn linear(path: Path, x: &[f32], weights: &PackedMatrix, ending: Ending) -> Vec<f32> {
+    let depth = weights.depth();
+    assert!(x.len().is_multiple_of(depth.max(1)), "{} numbers are no rows of {depth}", x.len());
+    product(path, &Plain { numbers: x, depth }, weights, ending)
+}
+
+/// A picture, `[batch, height, width, channels]`, and the window that goes over it.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Pictures.
+    pub batch: usize,
+    /// Height and width of a picture as it lies in memory.
+    pub size: [usize; 2],
+    /// Height and width of a picture as the window sees it: where they are larger, every pixel stands for several, the
+    /// nearest to its left and above.
+    pub seen: [usize; 2],
+    /// Numbers of a pixel.
+    pub channels: usize,
+    /// Side of the window.
+    pub kernel: usize,
+    /// From one place of the window to the next.
+    pub stride: usize,
+    /// Zeros above and on the left, below and on the right.
+    pub padding: [usize; 2],
+}
+
+impl Window {
+    /// Height and width of the result, where the window fits into the padded picture.
+    pub fn places(&self) -> Option<[usize; 2]> {
+        let [before, behind] = self.padding;
+        let [height, width] = self.seen.map(|size| (before + size + behind).checked_sub(self.kernel));
+        Some([height? / self.stride + 1, width? / self.stride + 1])
+    }
+}
+
+/// The patches under a window, one after the other: numbers ordered (y, x, channel).
+struct Patches<'a> {
+    numbers: &'a [f32],
+    window: Window,
+    places: [usize; 2],
+}
+
+impl Patches<'_> {
+    /// Where the pixel that the window sees at `place + tap` along `axis` lies in memory; nothing in the padding.
+    #[inline(always)]
+    fn pixel(&self, axis: usize, place: usize, tap: usize) -> Option<usize> {
+        let Window { size, seen, stride, padding: [before, _], .. } = self.window;
+        let seen_at = (place * stride + tap).checked_sub(before).filter(|&at| at < seen[axis])?;
+        Some(if size[axis] == seen[axis] { seen_at } else { seen_at * size[axis] / seen[axis] })
+    }
+}
+
+impl Source for Patches<'_> {
+    fn rows(&self) -> usize {
+        self.window.batch * self.places[0] * self.places[1]
+    }
+
+    #[inline(always)]
+    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [f32]) {
+        let Window { size: [height, width], channels, kernel, .. } = self.window;
+        let (item, place) = (row / (self.places[0] * self.places[1]), row % (self.places[0] * self.places[1]));
+        let (y, x) = (place / self.places[1], place % self.places[1]);
+        let mut to = to;
+        let (mut tap, mut channel) = (depth.start / channels, depth.start % channels);
+        while !to.is_empty() {
+            let (piece, rest) = to.split_at_mut((channels - channel).min(to.len()));
+            match (self.pixel(0, y, tap / kernel), self.pixel(1, x, tap % kernel)) {
+                (Some(y), Some(x)) => {
+                    let pixel = ((item * height + y) * width + x) * channels + channel;
+                    piece.copy_from_slice(&self.numbers[pixel..][..piece.len()]);
+                }
+                _ => piece.fill(0.0),
+            }
+            (to, tap, channel) = (rest, tap + 1, 0);
+        }
+    }
+}
+
+/// Convolves `x` under `window`, then `ending`: into `[batch, height', width', columns]`. The weights have the patches'
+/// order: (y, x, channel).
+///
+/// # Panics
+/// When the window does not fit into the padded picture, or a size is another one.
+pub fn conv2d(path: Path, x: &[f32], window: Window, weights: &PackedMatrix, ending: Ending) -> Vec<f32> {
+    let Window { batch, size: [height, width], channels, kernel, .. } = window;
+    assert_eq!(x.len(), batch * height * width * channels, "a picture has the window's size");
+    assert_eq!(weights.depth(), kernel * kernel * channels, "weights are those of the window");
+    if kernel == 1 && window.stride == 1 && window.padding == [0, 0] && window.size == window.seen {
+        return linear(path, x, weights, ending);
+    }
+    let places = window.places().expect("the window fits into the padded picture");
+    product(path, &Patches { numbers: x, window, places }, weights, ending)
+}

@@ -1,0 +1,77 @@
+//! Functions of every number of a vector.
+
+use std::f32::consts::LN_2;
+
+use crate::simd::Simd;
+
+/// log₂ e in two parts, the second of which is what f32 rounds away of it.
+const LOG2_E: [f32; 2] =
+    [std::f32::consts::LOG2_E, (std::f64::consts::LOG2_E - std::f32::consts::LOG2_E as f64) as f32];
+/// Exponents beyond these are those of the smallest and the largest normal number.
+const EXPONENT_RANGE: [f32; 2] = [-126.0, 127.0];
+
+/// `2^(n + r)` for an integer `n` and `r` in `[-½, ½]`: Taylor's polynomial of degree 7, whose error is below 10⁻⁸.
+#[inline(always)]
+fn exp2_of_parts<S: Simd>(simd: S, n: S::Lanes, r: S::Lanes) -> S::Lanes {
+    const fn coefficient(degree: u32) -> f32 {
+        let (mut value, mut i) = (1.0f64, 1);
+        while i <= degree {
+            value *= LN_2_F64 / i as f64;
+            i += 1;
+        }
+        value as f32
+    }
+    const LN_2_F64: f64 = std::f64::consts::LN_2;
+    const COEFFICIENTS: [f32; 6] =
+        [coefficient(6), coefficient(5), coefficient(4), coefficient(3), coefficient(2), coefficient(1)];
+    let mut sum = simd.splat(const { coefficient(7) });
+    for coefficient in COEFFICIENTS {
+        sum = simd.mul_add(sum, r, simd.splat(coefficient));
+    }
+    simd.scale(simd.mul_add(sum, r, simd.splat(1.0)), n)
+}
+
+/// `2^x`; numbers that f32 has none for become the smallest or the largest that it has.
+#[inline(always)]
+pub(crate) fn exp2<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+    let x = simd.max(simd.splat(EXPONENT_RANGE[0]), simd.min(simd.splat(EXPONENT_RANGE[1]), x));
+    let n = simd.round(x);
+    exp2_of_parts(simd, n, simd.sub(x, n))
+}
+
+/// `e^x`, bounded as [`exp2`] is.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+    let [low, high] = EXPONENT_RANGE.map(|exponent| simd.splat(exponent * LN_2));
+    let x = simd.max(low, simd.min(high, x));
+    let n = simd.round(simd.mul(x, simd.splat(LOG2_E[0])));
+    let r = simd.mul_add(x, simd.splat(LOG2_E[0]), simd.sub(simd.splat(0.0), n));
+    exp2_of_parts(simd, n, simd.mul_add(x, simd.splat(LOG2_E[1]), r))
+}
+
+/// `x · sigmoid(factor · x)`: SiLU for a factor of 1, CLIP's quick GELU for 1.702.
+#[inline(always)]
+pub(crate) fn sigmoid_gated<S: Simd>(simd: S, x: S::Lanes, factor: f32) -> S::Lanes {
+    let one = simd.splat(1.0);
+    simd.div(x, simd.add(one, exp(simd, simd.mul(x, simd.splat(-factor)))))
+}
+
+/// `x · Φ(x)`, with the error function of Abramowitz and Stegun, 7.1.26, which is within 1.5·10⁻⁷.
+#[inline(always)]
+pub(crate) fn gelu_erf<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+    const P: f32 = 0.327_591_1;
+    const A: [f64; 5] = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+    let zero = simd.splat(0.0);
+    let z = simd.mul(simd.max(x, simd.sub(zero, x)), simd.splat(std::f32::consts::FRAC_1_SQRT_2));
+    let t = simd.div(simd.splat(1.0), simd.mul_add(z, simd.splat(P), simd.splat(1.0)));
+    let mut sum = zero;
+    for a in A {
+        sum = simd.mul(t, simd.add(sum, simd.splat(a as f32)));
+    }
+    // 2 Φ(-|x|), which is small where x is large: `x · Φ(x)` loses no digits left of zero.
+    let tail = simd.mul(sum, exp(simd, simd.sub(zero, simd.mul(z, z))));
+    let half_of_tail = simd.mul(simd.splat(0.5), tail);
+    // x Φ(x) is x − x Φ(−x) right of zero, and x Φ(−|x|) left of it.
+    let (right, left) = (simd.max(zero, x), simd.min(zero, x));
+    simd.mul_add(simd.sub(left, right), half_of_tail, right)
+}

@@ -1,0 +1,249 @@
+//! Vectors of `f32`: one trait, one implementation for each instruction set, and the choice among them at run time.
+//!
+//! A kernel is a [`Work`], written once over [`Simd`]. [`Path::run`] compiles it for every instruction set and runs the
+//! one that the path stands for. A [`Path`] exists only where the CPU has its instructions, so running it is safe.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::fmt;
+
+/// Instructions that kernels run on; the CPU has them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Path(Set);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Path {
+    /// The fastest that this CPU has.
+    pub fn detected() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::is_here() {
+                return Self(Set::Avx512);
+            }
+            if avx2::is_here() {
+                return Self(Set::Avx2);
+            }
+        }
+        Self(Set::Portable)
+    }
+
+    /// All that this CPU has, the fastest first.
+    pub fn available() -> Vec<Self> {
+        let mut paths = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::is_here() {
+                paths.push(Self(Set::Avx512));
+            }
+            if avx2::is_here() {
+                paths.push(Self(Set::Avx2));
+            }
+        }
+        paths.push(Self(Set::Portable));
+        paths
+    }
+
+    /// How people call it.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "AVX2 and FMA",
+            Set::Portable => "portable",
+        }
+    }
+
+    /// Runs `work`, compiled for these instructions.
+    #[inline]
+    pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a path of this set is made only where `is_here` found its instructions.
+            Set::Avx512 => unsafe { avx512::run(work) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Set::Avx2 => unsafe { avx2::run(work) },
+            Set::Portable => work.run(portable::Portable),
+        }
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A kernel over any vectors. Implementations are `#[inline(always)]`, and so is all that they call with vectors:
+/// only what is inlined into [`Path::run`] is compiled for its instructions.
+pub(crate) trait Work {
+    /// What it computes.
+    type Output;
+
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Vectors of one instruction set. A value of the type proves that the CPU has it.
+pub(crate) trait Simd: Copy {
+    /// [`Self::LANES`] numbers.
+    type Lanes: Copy;
+
+    /// Numbers of a vector.
+    const LANES: usize;
+    /// Rows of a tile of products (see [`crate::tile`]) two vectors wide: as many as the registers hold.
+    const TILE_ROWS: usize;
+
+    /// Runs `work` in a function of its own: what wants all registers shares them with nothing around it.
+    fn apart<W: Work>(self, work: W) -> W::Output;
+
+    fn splat(self, value: f32) -> Self::Lanes;
+    /// Reads [`Self::LANES`] numbers.
+    ///
+    /// # Safety
+    /// They lie at `from`.
+    unsafe fn load(self, from: *const f32) -> Self::Lanes;
+    /// Writes [`Self::LANES`] numbers.
+    ///
+    /// # Safety
+    /// There is room for them at `to`.
+    unsafe fn store(self, to: *mut f32, lanes: Self::Lanes);
+
+    /// Brings the line of the cache at `at` nearer, where the CPU can; any address will do.
+    fn prefetch(self, at: *const f32);
+
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a · b + c`, rounded once where the CPU can.
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    /// The smaller; `b` where either is no number.
+    fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// The larger; `b` where either is no number.
+    fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// The nearest integers.
+    fn round(self, a: Self::Lanes) -> Self::Lanes;
+    /// `a · 2ⁿ` for integers `n` in `[-126, 127]`.
+    fn scale(self, a: Self::Lanes, n: Self::Lanes) -> Self::Lanes;
+
+    /// The numbers of `from`, at most [`Self::LANES`] of them, and `fill` in place of those that lack.
+    #[inline(always)]
+    fn load_part(self, from: &[f32], fill: f32) -> Self::Lanes {
+        let mut whole = [fill; LANES_MAX];
+        let count = from.len().min(Self::LANES);
+        whole[..count].copy_from_slice(&from[..count]);
+        // SAFETY: LANES is at most LANES_MAX.
+        unsafe { self.load(whole.as_ptr()) }
+    }
+
+    /// Writes the first numbers of `lanes` to `to`, at most [`Self::LANES`] of them.
+    #[inline(always)]
+    fn store_part(self, to: &mut [f32], lanes: Self::Lanes) {
+        let whole = self.to_array(lanes);
+        let count = to.len().min(Self::LANES);
+        to[..count].copy_from_slice(&whole[..count]);
+    }
+
+    /// The numbers, and zeros behind them.
+    #[inline(always)]
+    fn to_array(self, lanes: Self::Lanes) -> [f32; LANES_MAX] {
+        let mut whole = [0.0; LANES_MAX];
+        // SAFETY: LANES is at most LANES_MAX.
+        unsafe { self.store(whole.as_mut_ptr(), lanes) }
+        whole
+    }
+
+    /// The sum of all numbers, by halves.
+    #[inline(always)]
+    fn sum(self, lanes: Self::Lanes) -> f32 {
+        halved(self.to_array(lanes), Self::LANES, |a, b| a + b)
+    }
+
+    /// The largest number.
+    #[inline(always)]
+    fn largest(self, lanes: Self::Lanes) -> f32 {
+        halved(self.to_array(lanes), Self::LANES, f32::max)
+    }
+}
+
+/// The most that any instruction set has.
+pub(crate) const LANES_MAX: usize = 16;
+
+#[inline(always)]
+fn halved(mut numbers: [f32; LANES_MAX], lanes: usize, join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = lanes / 2;
+    while half > 0 {
+        for i in 0..half {
+            numbers[i] = join(numbers[i], numbers[i + half]);
+        }
+        half /= 2;
+    }
+    numbers[0]
+}
+
+/// Calls `f` for each vector of `x`; the last one is filled up with zeros and tells how many numbers count.
+#[inline(always)]
+pub(crate) fn each<S: Simd>(simd: S, x: &[f32], mut f: impl FnMut(S::Lanes)) {
+    let mut chunks = x.chunks_exact(S::LANES);
+    for chunk in &mut chunks {
+        // SAFETY: a chunk has LANES numbers.
+        f(unsafe { simd.load(chunk.as_ptr()) });
+    }
+    if !chunks.remainder().is_empty() {
+        f(simd.load_part(chunks.remainder(), 0.0));
+    }
+}
+
+/// Replaces each vector of `x` by what `f` makes of it and of where it begins.
+#[inline(always)]
+pub(crate) fn change<S: Simd>(simd: S, x: &mut [f32], mut f: impl FnMut(usize, S::Lanes) -> S::Lanes) {
+    let whole = x.len() / S::LANES * S::LANES;
+    let (body, rest) = x.split_at_mut(whole);
+    for (at, chunk) in body.chunks_exact_mut(S::LANES).enumerate() {
+        // SAFETY: a chunk has LANES numbers.
+        unsafe { simd.store(chunk.as_mut_ptr(), f(at * S::LANES, simd.load(chunk.as_ptr()))) }
+    }
+    if !rest.is_empty() {
+        let lanes = f(whole, simd.load_part(rest, 0.0));
+        simd.store_part(rest, lanes);
+    }
+}
+
+/// Writes to each vector of `x` what `f` makes of where it begins.
+#[inline(always)]
+pub(crate) fn fill<S: Simd>(simd: S, x: &mut [f32], mut f: impl FnMut(usize) -> S::Lanes) {
+    let whole = x.len() / S::LANES * S::LANES;
+    let (body, rest) = x.split_at_mut(whole);
+    for (at, chunk) in body.chunks_exact_mut(S::LANES).enumerate() {
+        // SAFETY: a chunk has room for LANES numbers.
+        unsafe { simd.store(chunk.as_mut_ptr(), f(at * S::LANES)) }
+    }
+    if !rest.is_empty() {
+        simd.store_part(rest, f(whole));
+    }
+}
+
+/// The vector of `x` that begins at `at`, filled up with zeros.
+#[inline(always)]
+pub(crate) fn at<S: Simd>(simd: S, x: &[f32], at: usize) -> S::Lanes {
+    let from = &x[at..];
+    if from.len() >= S::LANES {
+        // SAFETY: LANES numbers are there.
+        unsafe { simd.load(from.as_ptr()) }
+    } else {
+        simd.load_part(from, 0.0)
+    }
+}
