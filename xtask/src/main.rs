@@ -8,6 +8,7 @@
 //! | [`fuzz`] | `cargo xtask fuzz`: the fuzz targets, built and run |
 //! | [`golden`] | `cargo xtask golden`: what the tests compare with, made anew |
 //! | [`peers`] | `cargo xtask peers`: the same jobs on the worker and on another program |
+//! | [`mod@bench`] | `cargo xtask bench`: the worker beside other programs, outputs compared before times are printed |
 //! | [`soak`] | `cargo xtask soak`: minutes of many viewers, some of them unruly |
 //! | [`toolchain`] | a compiler for `wasm32-unknown-unknown`, however this machine can have one |
 //! | [`install`] | Debian packages and Python environments, installed once |
@@ -19,6 +20,7 @@
 //! * A missing piece that cannot be had is named together with what to do about it.
 //! * Nothing is written outside `target`, `web-client/dist`, `web-client/pkg` and the user's cache, except packages.
 
+mod bench;
 mod fuzz;
 mod glue;
 mod golden;
@@ -55,6 +57,8 @@ enum Command {
     Golden(golden::GoldenArgs),
     /// Compares pictures with those of another program.
     Peers(peers::PeersArgs),
+    /// Measures how fast the worker is beside other programs.
+    Bench(bench::BenchArgs),
     /// Lets 128 viewers, some of them unruly, watch jobs for minutes, and prints what became of them.
     Soak(soak::SoakArgs),
 }
@@ -68,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         Command::Fuzz(args) => fuzz::run(&shell, &args),
         Command::Golden(args) => golden::run(&shell, &args),
         Command::Peers(args) => peers::run(&shell, &args),
+        Command::Bench(args) => bench::run(&shell, &args),
         Command::Soak(args) => soak::run(&shell, &args),
     }
 }
