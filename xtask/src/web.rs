@@ -194,6 +194,6 @@ fn report(published: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
 /// Whether the page is this file or loads it.
 fn is_loaded(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let of_page = |known: &&str| known.rsplit_once('.').is_some_and(|(stem, _)| name.starts_with(&format!("{stem}-")));
-    name == "index.html" || LOADED.iter().any(|known| of_page(&known))
+    let of_page = |known: &str| known.rsplit_once('.').is_some_and(|(stem, _)| name.starts_with(&format!("{stem}-")));
+    name == "index.html" || LOADED.iter().any(|known| of_page(known))
 }

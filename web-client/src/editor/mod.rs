@@ -5,7 +5,7 @@
 //! | [`document`] | [`Document`]: edits that can be undone, the mask and the frame that follow from them |
 //! | [`mask`] | [`Mask`]: where the picture is drawn anew, and the brush that says so |
 //! | [`frame`] | [`Frame`]: which part of the picture a job sees, and how far it grows beyond |
-//! | [`kept`] | edits as text, for the next visit |
+//! | `kept` | edits as text, for the next visit |
 //! | [`job`] | what a request says of all this |
 //! | [`parameters`] | what a PNG says of how it was made |
 //!
