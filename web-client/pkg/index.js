@@ -289,8 +289,12 @@ function lockedOut(url, token) {
 
 /** A browser does not tell a page whether nobody answers or whether the answer is not meant for it. */
 function unreachable(url) {
-  const foreign =
-    url === location.origin ? "" : `, or does not let pages of ${location.origin} in: it takes --cors-origin ${location.origin}`;
+  const { origin } = location;
+  const ways = {
+    [url]: "",
+    null: ", or does not let a page in that lies in a file: open it from a web server",
+  };
+  const foreign = ways[origin] ?? `, or does not let pages of ${origin} in: start it with --cors-origin ${origin}`;
   return { code: "unreachable", message: `the worker at ${url} does not answer${foreign}` };
 }
 

@@ -292,6 +292,7 @@ impl Session {
         if self.link == Link::Connected {
             self.follow(id, 0, true);
         }
+        self.forget_oldest();
     }
 
     /// Shows the worker a token, and connects with it.

@@ -76,3 +76,15 @@ fn a_cancel_survives_the_connection() {
     let cancel = |name| ClientFrame::Cancel { job: id(name) };
     assert_eq!(sent(&mut session)[1..], [attach("a", 2), cancel("a"), attach("b", 2), cancel("b")]);
 }
+
+#[test]
+fn forgets_the_oldest_of_many_jobs_that_it_followed() {
+    let mut session = own();
+    for n in 0..2 * JOBS_KEPT_MAX as u32 {
+        let name = format!("job-{n}");
+        session.attach(id(&name));
+        attached(&mut session, n, view(&name, JobState::Succeeded, 4));
+    }
+    assert_eq!(session.jobs().len(), JOBS_KEPT_MAX + 1, "those that are kept, and the newest");
+    assert!(session.job(&id("job-0")).is_none());
+}
