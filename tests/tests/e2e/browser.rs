@@ -22,8 +22,16 @@ use sd_protocol::JobState;
 use sd_tests::browser::{Browser, Graphics};
 use sd_tests::proxy::Proxy;
 use sd_tests::worker::Worker;
+use serde_json::{Value, json};
 
-use page::{Job, Page};
+use page::{Job, LASTING_PX, Page};
+
+use crate::{long, with};
+
+/// A job of another device that is still being drawn when a test has done what it does meanwhile.
+fn lasting(id: &str) -> Value {
+    with(long(), json!({"id": id, "prompt": id, "width": LASTING_PX, "height": LASTING_PX}))
+}
 
 #[tokio::test]
 async fn a_person_with_webgpu_draws_cancels_and_reloads() -> Result<()> {
@@ -49,7 +57,8 @@ async fn draw_cancel_reload(graphics: Graphics) -> Result<()> {
 
 async fn sees_previews_before_the_picture(page: &Page<'_>, graphics: Graphics) -> Result<()> {
     page.watch_previews().await?;
-    page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 20, seed: 7 }).await?;
+    page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 20, seed: 7, side_px: None })
+        .await?;
     page.until_state("succeeded").await?;
     assert_eq!(page.picture_size().await?, (256, 256));
     assert_eq!(page.backend().await?, graphics.backend());
@@ -71,7 +80,8 @@ async fn sees_previews_before_the_picture(page: &Page<'_>, graphics: Graphics) -
 }
 
 async fn cancels_in_the_middle(page: &Page<'_>, worker: &Worker) -> Result<()> {
-    page.submit(&Job { prompt: "a white house in green hills at night", steps: 150, seed: 8 }).await?;
+    page.submit(&Job { prompt: "a white house in green hills at night", steps: 150, seed: 8, side_px: LASTING_PX })
+        .await?;
     page.until_previews(2).await?;
     let clicked = Instant::now();
     page.click("#cancel").await?;
@@ -84,7 +94,7 @@ async fn cancels_in_the_middle(page: &Page<'_>, worker: &Worker) -> Result<()> {
 }
 
 async fn finds_the_job_after_a_reload(page: &Page<'_>) -> Result<()> {
-    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9 }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: LASTING_PX }).await?;
     page.until_previews(2).await?;
     let id = page.job_id().await?;
     page.reload().await?;
@@ -93,7 +103,7 @@ async fn finds_the_job_after_a_reload(page: &Page<'_>) -> Result<()> {
     assert_eq!(page.state().await?, "running", "the reload fell into the middle of the job");
     page.until_state("succeeded").await?;
     assert_eq!(page.job_id().await?, id);
-    assert_eq!(page.picture_size().await?, (256, 256));
+    assert_eq!(page.picture_size().await?, (512, 512));
     Ok(())
 }
 
@@ -103,7 +113,7 @@ async fn a_lost_gpu_is_replaced_without_a_reload() -> Result<()> {
     let browser = Browser::start(Graphics::WebGpu).await?;
     let page = Page::open(&browser, &worker.url()).await?;
     page.until_backend("webgpu").await?;
-    page.submit(&Job { prompt: "mountains at noon", steps: 150, seed: 9 }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 150, seed: 9, side_px: LASTING_PX }).await?;
     page.until_previews(2).await?;
     let changes = "window.backends = ['webgpu']; new MutationObserver(() => { \
                      const { backend } = document.querySelector('canvas#preview')?.dataset ?? {}; \
@@ -124,7 +134,7 @@ async fn a_lost_connection_is_shown_repaired_and_resumed() -> Result<()> {
     let wire = Proxy::start(&worker).await?;
     let browser = Browser::start(Graphics::Canvas2d).await?;
     let page = Page::open(&browser, &wire.url()).await?;
-    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9 }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: LASTING_PX }).await?;
     page.until_previews(2).await?;
     let id = page.job_id().await?;
     wire.cut();
@@ -133,7 +143,7 @@ async fn a_lost_connection_is_shown_repaired_and_resumed() -> Result<()> {
     page.until_connection("connected").await?;
     page.until_state("succeeded").await?;
     assert_eq!(page.job_id().await?, id);
-    assert_eq!(page.picture_size().await?, (256, 256));
+    assert_eq!(page.picture_size().await?, (512, 512));
     Ok(())
 }
 
@@ -153,6 +163,6 @@ async fn a_faulty_job_is_explained() -> Result<()> {
     for (css, text) in [("#width", "256"), ("#height", "256"), ("#batch-size", "1")] {
         page.fill(css, text).await?;
     }
-    page.submit(&Job { prompt: "mountains at noon", steps: 4, seed: 9 }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 4, seed: 9, side_px: None }).await?;
     page.until_state("succeeded").await
 }

@@ -127,7 +127,7 @@ async fn a_full_disk_fails_jobs_and_not_the_worker() -> Result<()> {
     let kept = api.ended(api.submit(&quick()).await?.id.as_str()).await?;
     assert_eq!(kept.state, JobState::Succeeded);
     let picture = api.picture(&kept).await?;
-    let running = api.submit(&with(quick(), json!({"steps": 60, "seed": 9}))).await?.id;
+    let running = api.submit(&long()).await?.id;
     let first = disk.fill("first")?;
     let failed = api.ended(running.as_str()).await?;
     assert_eq!(failed.error.map(|error| error.code), Some(ErrorCode::StorageFull));

@@ -8,7 +8,7 @@ use sd_tests::worker::{TokenFile, Worker};
 use serde_json::{Value, json};
 
 use super::canvas::{Files, Painter};
-use super::page::{Job, Page};
+use super::page::{Job, LASTING_PX, Page};
 use super::screenshots;
 use crate::peers::node;
 
@@ -45,14 +45,20 @@ async fn walk(graphics: Graphics) -> Result<()> {
     axe.check("faults").await?;
 
     page.fill("#batch-size", "2").await?;
-    page.submit(&Job { prompt: "a lighthouse by the sea at night", steps: 150, seed: 3 }).await?;
+    page.submit(&Job { prompt: "a lighthouse by the sea at night", steps: 150, seed: 3, side_px: LASTING_PX }).await?;
     page.until_previews(1).await?;
     axe.check("drawing").await?;
     page.click("#cancel").await?;
     page.until_state("canceled").await?;
     axe.check("canceled").await?;
 
-    page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 8, seed: 7 }).await?;
+    page.submit(&Job {
+        prompt: "a red hot air balloon over mountains at sunset",
+        steps: 8,
+        seed: 7,
+        side_px: Some(256),
+    })
+    .await?;
     page.until_state("succeeded").await?;
     page.picture_size().await?;
     axe.check("picture").await?;

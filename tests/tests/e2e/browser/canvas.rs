@@ -104,7 +104,9 @@ impl<'a> Painter<'a> {
 
     /// Draws with what the form says, and returns the picture.
     pub(super) async fn draw(&self) -> Result<RgbImage> {
-        self.page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 6, seed: 5 }).await?;
+        self.page
+            .submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 6, seed: 5, side_px: None })
+            .await?;
         self.page.until_state("succeeded").await?;
         self.page.picture_size().await?;
         Ok(image::load_from_memory(&self.result().await?)?.to_rgb8())
@@ -255,7 +257,10 @@ async fn a_dropped_picture_says_how_it_was_made() -> Result<()> {
     let worker = Worker::start().await?;
     let browser = Browser::start(Graphics::Canvas2d).await?;
     let painter = Painter::new(&browser, &worker).await?;
-    painter.page.submit(&Job { prompt: "a white house in green hills at night", steps: 4, seed: 42 }).await?;
+    painter
+        .page
+        .submit(&Job { prompt: "a white house in green hills at night", steps: 4, seed: 42, side_px: None })
+        .await?;
     painter.page.until_state("succeeded").await?;
     painter.page.picture_size().await?;
     for (field, text) in [("#prompt", "something else"), ("#seed", "1")] {

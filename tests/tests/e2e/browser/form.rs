@@ -296,6 +296,6 @@ async fn what_a_worker_does_not_have_is_not_offered() -> Result<()> {
     for css in ["#add-lora", "#embeddings", "[id='refiner-model']", "#model", "#lock", "#undo"] {
         form.until_there(css, false).await?;
     }
-    form.page.submit(&Job { prompt: "mountains at noon", steps: 4, seed: 9 }).await?;
+    form.page.submit(&Job { prompt: "mountains at noon", steps: 4, seed: 9, side_px: None }).await?;
     form.page.until_state("succeeded").await
 }

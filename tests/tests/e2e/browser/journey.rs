@@ -8,8 +8,8 @@ use serde_json::json;
 use super::accessible::{DESKTOP, PHONE, Screen, TABLET};
 use super::canvas::{Files, Painter};
 use super::page::Job;
-use super::screenshots;
-use crate::{long, quick, with};
+use super::{lasting, screenshots};
+use crate::{quick, with};
 
 /// A person on a device.
 struct Person<'a, 'w> {
@@ -60,13 +60,19 @@ impl Person<'_, '_> {
         let page = &self.painter.page;
         page.open_settings().await?;
         page.fill("#batch-size", "2").await?;
-        page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 60, seed: 7 }).await?;
+        page.submit(&Job {
+            prompt: "a red hot air balloon over mountains at sunset",
+            steps: 60,
+            seed: 7,
+            side_px: Some(384),
+        })
+        .await?;
         page.until_previews(2).await?;
         let pixels = "return [...document.querySelectorAll('#batch canvas')].filter((c) => c.width > 1).length === 2";
         self.until("a preview of each picture", pixels).await?;
         self.keep("drawing").await?;
         page.until_state("succeeded").await?;
-        assert_eq!(page.picture_size().await?, (256, 256));
+        assert_eq!(page.picture_size().await?, (384, 384));
         page.click("#batch li:nth-child(2) .tile").await?;
         self.until("the second picture", "return document.querySelector('#picture').src.includes('/images/1')").await?;
         self.keep("drawn").await
@@ -79,7 +85,7 @@ impl Person<'_, '_> {
             "return Number(document.querySelector('#width').value) > Number(document.querySelector('#height').value)";
         self.until("a wide size", is_wide).await?;
         page.click("#undo").await?;
-        self.until("the size of before", "return document.querySelector('#width').value === '256'").await?;
+        self.until("the size of before", "return document.querySelector('#width').value === '384'").await?;
         page.fill("#batch-size", "1").await?;
         page.fill("#steps", "501").await?;
         page.click("#submit").await?;
@@ -113,8 +119,9 @@ impl Person<'_, '_> {
 
     async fn shares_the_queue(&self) -> Result<()> {
         let page = &self.painter.page;
-        for (id, job) in [("running", long()), ("first", quick()), ("second", quick())] {
-            self.worker.api().submit(&with(job, json!({"id": id, "prompt": id}))).await?;
+        self.worker.api().submit(&lasting("running")).await?;
+        for id in ["first", "second"] {
+            self.worker.api().submit(&with(quick(), json!({"id": id, "prompt": id}))).await?;
         }
         let queue = |jobs: &str| {
             format!(
@@ -147,7 +154,7 @@ impl Person<'_, '_> {
         self.until("the favourites alone", &tiles(2)).await?;
         self.keep("found").await?;
         page.click("#use-as-input").await?;
-        self.until("the picture as input", "return document.querySelector('#input')?.width === 256").await?;
+        self.until("the picture as input", "return document.querySelector('#input')?.width === 384").await?;
         page.click("#image-remove").await?;
         page.click("#delete").await?;
         page.click("#delete").await?;

@@ -8,9 +8,9 @@ use sd_tests::browser::{Browser, Graphics};
 use sd_tests::worker::Worker;
 use serde_json::{Value, json};
 
-use super::page::{Job, Page};
-use super::screenshots;
-use crate::{long, quick, with};
+use super::page::{Job, LASTING_PX, Page};
+use super::{lasting, screenshots};
+use crate::{quick, with};
 
 #[tokio::test]
 async fn yesterdays_picture_is_found_and_kept_with_webgpu() -> Result<()> {
@@ -78,8 +78,9 @@ async fn what_another_device_asks_for_is_in_the_queue() -> Result<()> {
     let worker = Worker::start().await?;
     let browser = Browser::start(Graphics::Canvas2d).await?;
     let page = Page::open(&browser, &worker.url()).await?;
-    for (id, job) in [("running", long()), ("first", quick()), ("second", quick()), ("third", quick())] {
-        worker.api().submit(&with(job, json!({"id": id, "prompt": id}))).await?;
+    worker.api().submit(&lasting("running")).await?;
+    for id in ["first", "second", "third"] {
+        worker.api().submit(&with(quick(), json!({"id": id, "prompt": id}))).await?;
     }
     until_queue(&browser, &["running", "first", "second", "third"]).await?;
     screenshots::keep(&browser, "queue-canvas2d").await?;
@@ -108,7 +109,8 @@ async fn every_picture_of_a_batch_is_seen_while_it_is_drawn() -> Result<()> {
     let browser = Browser::start(Graphics::WebGpu).await?;
     let page = Page::open(&browser, &worker.url()).await?;
     page.fill("#batch-size", "3").await?;
-    page.submit(&Job { prompt: "a white house in green hills at noon", steps: 150, seed: 5 }).await?;
+    page.submit(&Job { prompt: "a white house in green hills at noon", steps: 150, seed: 5, side_px: LASTING_PX })
+        .await?;
     let pixels = "const pictures = [...document.querySelectorAll('#batch canvas')].filter((c) => c.width > 1); \
                   return pictures.length === 3 ? pictures.map((canvas) => canvas.toDataURL()) : null";
     let first = browser.until("three previews", pixels).await?;
@@ -123,7 +125,7 @@ async fn every_picture_of_a_batch_is_seen_while_it_is_drawn() -> Result<()> {
     page.until_previews(1).await?;
     page.click("#cancel").await?;
     page.until_state("canceled").await?;
-    page.submit(&Job { prompt: "a white house in green hills at noon", steps: 4, seed: 5 }).await?;
+    page.submit(&Job { prompt: "a white house in green hills at noon", steps: 4, seed: 5, side_px: None }).await?;
     page.until_state("succeeded").await?;
     let images = "return [...document.querySelectorAll('#batch img')].filter((one) => one.naturalWidth > 0).length === 3 || null";
     browser.until("three pictures", images).await?;

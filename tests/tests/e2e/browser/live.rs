@@ -23,6 +23,9 @@ async fn type_and_watch(graphics: Graphics) -> Result<()> {
     let browser = Browser::start(graphics).await?;
     let page = Page::open(&browser, &worker.url()).await?;
     page.fill("#steps", "150").await?;
+    for side in ["#width", "#height"] {
+        page.fill(side, "512").await?;
+    }
     page.fill("#seed", "7").await?;
     page.fill("#prompt", "a red tower").await?;
     page.click("#live").await?;

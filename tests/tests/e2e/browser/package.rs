@@ -185,7 +185,7 @@ async fn what_is_not_granted_is_an_error_with_a_code() -> Result<()> {
     let stage = Stage::set(Graphics::Canvas2d).await?;
     let script = "
         const client = await Client.connect(url);
-        const long = client.submit({ ...quick, steps: 150, width: 256, height: 256 });
+        const long = client.submit({ ...quick, steps: 150, width: 512, height: 512 });
         const started = new Promise((resolve) => long.on('change', ({ step }) => step > 0 && resolve()));
         await started;
         const twice = await fault(() => client.submit({ ...quick, id: long.id }));
@@ -269,7 +269,7 @@ async fn a_lost_connection_is_repaired_for_a_page() -> Result<()> {
         window.links = [];
         window.client = await Client.connect(url);
         client.on('change', ({ link }) => links.push(link));
-        window.job = client.submit({ ...quick, steps: 150, width: 256, height: 256 });
+        window.job = client.submit({ ...quick, steps: 150, width: 512, height: 512 });
     ";
     stage.run_at(&wire.url(), script, &[]).await?;
     stage.browser.until("a preview", "return window.job.previews.length > 0").await?;
@@ -291,7 +291,7 @@ async fn a_canvas_outlives_its_gpu() -> Result<()> {
         window.client = await Client.connect(url);
         const canvas = document.body.appendChild(document.createElement('canvas'));
         window.preview = await PreviewCanvas.create(canvas, { backend: 'webgpu' });
-        window.job = client.submit({ ...quick, steps: 150, width: 256, height: 256 });
+        window.job = client.submit({ ...quick, steps: 150, width: 512, height: 512 });
         window.drawn = () => {
             try { return new Set(new Uint32Array(preview.readPixels()?.data.buffer ?? [])).size >= 8; } catch { return false; }
         };

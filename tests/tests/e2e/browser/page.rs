@@ -14,7 +14,12 @@ pub(crate) struct Job {
     pub(crate) prompt: &'static str,
     pub(crate) steps: u32,
     pub(crate) seed: u64,
+    /// Width and height; those that are in the form where there are none.
+    pub(crate) side_px: Option<u32>,
 }
+
+/// A side so long that a picture is still being drawn when a test has done what it does meanwhile.
+pub(crate) const LASTING_PX: Option<u32> = Some(512);
 
 /// A preview that was on the canvas.
 #[derive(Debug)]
@@ -68,6 +73,11 @@ impl<'a> Page<'a> {
         self.open_settings().await?;
         self.fill("#steps", &job.steps.to_string()).await?;
         self.fill("#seed", &job.seed.to_string()).await?;
+        for side in ["#width", "#height"] {
+            if let Some(px) = job.side_px {
+                self.fill(side, &px.to_string()).await?;
+            }
+        }
         self.click("#submit").await?;
         let script =
             format!("const id = document.querySelector('#job')?.dataset.jobId; return id && id !== {last} ? id : null");

@@ -43,7 +43,8 @@ async fn the_page_fits_desktops_and_phones() -> Result<()> {
     let worker = Worker::start().await?;
     let browser = Browser::start(Graphics::WebGpu).await?;
     let page = Page::open(&browser, &worker.url()).await?;
-    page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 20, seed: 7 }).await?;
+    page.submit(&Job { prompt: "a red hot air balloon over mountains at sunset", steps: 20, seed: 7, side_px: None })
+        .await?;
     page.until_state("succeeded").await?;
     page.picture_size().await?;
     for (name, width, height, scale, is_phone, scheme) in SCREENS {

@@ -24,7 +24,7 @@ async fn a_worker_with_tokens_asks_the_person_for_one() -> Result<()> {
     page.click("#unlock button").await?;
     page.until_connection("connected").await?;
     browser.until("the question to go", "return document.querySelector('#unlock') ? null : true").await?;
-    page.submit(&Job { prompt: "mountains at noon", steps: 4, seed: 9 }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 4, seed: 9, side_px: None }).await?;
     page.until_state("succeeded").await?;
     assert_eq!(page.picture_size().await?, (256, 256), "the picture is fetched with the token");
 
