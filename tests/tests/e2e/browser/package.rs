@@ -291,7 +291,7 @@ async fn a_canvas_outlives_its_gpu() -> Result<()> {
         window.client = await Client.connect(url);
         const canvas = document.body.appendChild(document.createElement('canvas'));
         window.preview = await PreviewCanvas.create(canvas, { backend: 'webgpu' });
-        window.job = client.submit({ ...quick, steps: 150, width: 512, height: 512 });
+        window.job = client.submit({ ...quick, steps: 150, width: 256, height: 256 });
         window.drawn = () => {
             try { return new Set(new Uint32Array(preview.readPixels()?.data.buffer ?? [])).size >= 8; } catch { return false; }
         };

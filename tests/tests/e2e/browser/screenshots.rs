@@ -50,6 +50,8 @@ async fn the_page_fits_desktops_and_phones() -> Result<()> {
     for (name, width, height, scale, is_phone, scheme) in SCREENS {
         browser.resize(width, height, scale, is_phone).await?;
         browser.prefer(scheme).await?;
+        // The last field that was filled in may lie further down.
+        browser.evaluate("scrollTo(0, 0)", Vec::new()).await?;
         let png = keep(&browser, name).await?;
         if README_PICTURE.0 == name && env::var_os("SD_UPDATE_SCREENSHOT").is_some_and(|value| value == "1") {
             fs::create_dir_all(root.join(".github"))?;
