@@ -11,7 +11,6 @@ mod oracle;
 mod package;
 mod page;
 mod screenshots;
-mod states;
 mod unlock;
 
 use std::collections::BTreeSet;
@@ -87,8 +86,13 @@ async fn sees_previews_before_the_picture(page: &Page<'_>, graphics: Graphics) -
 }
 
 async fn cancels_in_the_middle(page: &Page<'_>, worker: &Worker) -> Result<()> {
-    page.submit(&Job { prompt: "a white house in green hills at night", steps: 150, seed: 8, side_px: LASTING_PX })
-        .await?;
+    page.submit(&Job {
+        prompt: "a white house in green hills at night",
+        steps: 150,
+        seed: 8,
+        side_px: Some(LASTING_PX),
+    })
+    .await?;
     page.until_previews(2).await?;
     let clicked = Instant::now();
     page.click("#cancel").await?;
@@ -101,7 +105,7 @@ async fn cancels_in_the_middle(page: &Page<'_>, worker: &Worker) -> Result<()> {
 }
 
 async fn finds_the_job_after_a_reload(page: &Page<'_>) -> Result<()> {
-    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: LASTING_PX }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: Some(LASTING_PX) }).await?;
     page.until_previews(2).await?;
     let id = page.job_id().await?;
     page.reload().await?;
@@ -120,7 +124,7 @@ async fn a_lost_gpu_is_replaced_without_a_reload() -> Result<()> {
     let browser = Browser::start(Graphics::WebGpu).await?;
     let page = Page::open(&browser, &worker.url()).await?;
     page.until_backend("webgpu").await?;
-    page.submit(&Job { prompt: "mountains at noon", steps: 150, seed: 9, side_px: LASTING_PX }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 150, seed: 9, side_px: Some(LASTING_PX) }).await?;
     page.until_previews(2).await?;
     let changes = "window.backends = ['webgpu']; new MutationObserver(() => { \
                      const { backend } = document.querySelector('canvas#preview')?.dataset ?? {}; \
@@ -141,7 +145,7 @@ async fn a_lost_connection_is_shown_repaired_and_resumed() -> Result<()> {
     let wire = Proxy::start(&worker).await?;
     let browser = Browser::start(Graphics::Canvas2d).await?;
     let page = Page::open(&browser, &wire.url()).await?;
-    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: LASTING_PX }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: Some(LASTING_PX) }).await?;
     page.until_previews(2).await?;
     let id = page.job_id().await?;
     wire.cut();

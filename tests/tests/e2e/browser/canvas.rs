@@ -9,11 +9,11 @@ use sd_tests::browser::{Browser, Graphics};
 use sd_tests::worker::Worker;
 use serde_json::{Value, json};
 
+use super::accessible::{DESKTOP, PHONE, Screen, TABLET};
 use super::page::{Job, Page};
+use super::screenshots;
 
 const SIDE: u32 = 256;
-/// Width and height of a screen, and whether it is a phone.
-const SCREENS: [(u32, u32, bool); 3] = [(1440, 1000, false), (768, 1024, false), (390, 844, true)];
 
 /// Sends a pointer over `#surface` through these shares of it.
 const POINTER: &str = "
@@ -127,13 +127,15 @@ impl<'a> Painter<'a> {
 }
 
 /// Paints, takes back, draws, compares; then grows the picture by a handle.
-async fn paints_and_draws(graphics: Graphics, (width, height, is_phone): (u32, u32, bool)) -> Result<()> {
+async fn paints_and_draws(graphics: Graphics, (screen, width, height, is_phone): Screen) -> Result<()> {
     let worker = Worker::start().await?;
     let browser = Browser::start(graphics).await?;
     browser.resize(width, height, 1, is_phone).await?;
     let files = Files::new()?;
     let painter = Painter::new(&browser, &worker).await?;
-    let shot = |name: &'static str| picture_of(&browser, name, graphics, width);
+    let shot = async |state: &str| {
+        screenshots::keep_both(&browser, &format!("canvas-{state}-{screen}-{}", graphics.backend())).await
+    };
     shot("empty").await?;
     painter.pick(&files.meadow()?).await?;
     shot("picked").await?;
@@ -239,17 +241,17 @@ impl Painter<'_> {
 
 #[tokio::test]
 async fn a_mask_is_painted_on_a_desktop_with_webgpu() -> Result<()> {
-    paints_and_draws(Graphics::WebGpu, SCREENS[0]).await
+    paints_and_draws(Graphics::WebGpu, DESKTOP).await
 }
 
 #[tokio::test]
 async fn a_mask_is_painted_on_a_tablet_without_webgpu() -> Result<()> {
-    paints_and_draws(Graphics::Canvas2d, SCREENS[1]).await
+    paints_and_draws(Graphics::Canvas2d, TABLET).await
 }
 
 #[tokio::test]
 async fn a_mask_is_painted_on_a_phone_without_webgpu() -> Result<()> {
-    paints_and_draws(Graphics::Canvas2d, SCREENS[2]).await
+    paints_and_draws(Graphics::Canvas2d, PHONE).await
 }
 
 #[tokio::test]
@@ -275,7 +277,7 @@ async fn a_dropped_picture_says_how_it_was_made() -> Result<()> {
     ";
     browser.evaluate_async(drop, Vec::new()).await?;
     browser.element("#surface").await?;
-    picture_of(&browser, "offer", Graphics::Canvas2d, 1440).await?;
+    screenshots::keep_both(&browser, "canvas-offer-canvas2d").await?;
     painter.page.click("#offer-settings").await?;
     let form = "return [document.querySelector('#prompt').value, document.querySelector('#seed').value]";
     assert_eq!(browser.evaluate(form, Vec::new()).await?, json!(["a white house in green hills at night", "42"]));
@@ -318,7 +320,7 @@ async fn painting_draws_while_live_and_survives_a_reload() -> Result<()> {
     browser.evaluate("window.seen = [...arguments][0]", vec![first]).await?;
     browser.drag("#surface", (0.25, 0.5), (0.75, 0.5)).await?;
     browser.until("a picture of the newest mask", settled).await?;
-    picture_of(&browser, "live", Graphics::Canvas2d, 1440).await?;
+    screenshots::keep_both(&browser, "canvas-live-canvas2d").await?;
     let points = [(128, 128), (128, 40)];
     assert_eq!(painter.masked(&points).await?, [true, false]);
 
@@ -340,17 +342,4 @@ async fn a_file_that_is_no_picture_is_told() -> Result<()> {
     let input = browser.element("#image-file").await?;
     input.send_keys(files.write("letter.txt", b"dear reader")?.to_str().context("a path is text")?).await?;
     painter.until("a sentence", "return document.querySelector('#errors').innerText.includes('PNG')").await
-}
-
-/// The page for people to look at, by night and by day: `target/screenshots/canvas-…`.
-async fn picture_of(browser: &Browser, name: &str, graphics: Graphics, width: u32) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots");
-    fs::create_dir_all(&folder)?;
-    for scheme in ["light", "dark"] {
-        browser.prefer(scheme).await?;
-        browser.evaluate_async(super::screenshots::SETTLE, Vec::new()).await?;
-        let file = format!("canvas-{name}-{width}-{}-{scheme}.png", graphics.backend());
-        fs::write(folder.join(file), browser.screenshot().await?)?;
-    }
-    Ok(())
 }

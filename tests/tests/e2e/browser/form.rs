@@ -1,7 +1,6 @@
 //! The form: words and weights, sizes and seeds, what changes a model, keys and undo.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use fantoccini::key::Key;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::page::{Job, Page};
-use super::screenshots::SETTLE;
+use super::screenshots;
 
 const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/goldens");
 
@@ -261,19 +260,12 @@ async fn keys_are_listed(form: &Form<'_>) -> Result<()> {
 }
 
 async fn it_fits_every_screen(form: &Form<'_>, graphics: Graphics) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots");
-    fs::create_dir_all(&folder)?;
     form.browser.evaluate("document.querySelector('#advanced').open = true", Vec::new()).await?;
     for (width, height, is_phone) in [(1440, 1500, false), (768, 1700, false), (390, 2400, true)] {
         form.browser.resize(width, height, 1, is_phone).await?;
-        for scheme in ["light", "dark"] {
-            form.browser.prefer(scheme).await?;
-            form.browser.evaluate_async(SETTLE, Vec::new()).await?;
-            let png = form.browser.screenshot().await?;
-            fs::write(folder.join(format!("form-{width}-{scheme}-{}.png", graphics.backend())), png)?;
-        }
-        let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-        assert_eq!(form.browser.evaluate(overflow, Vec::new()).await?, 0, "{width} px scroll sideways");
+        let name = format!("form-{width}-{}", graphics.backend());
+        screenshots::keep_both(form.browser, &name).await?;
+        screenshots::fits(form.browser, &name).await?;
         let small = "const least = arguments[0]; \
              return [...document.querySelectorAll('form button, form summary, form select')] \
                .filter((one) => one.checkVisibility()) \

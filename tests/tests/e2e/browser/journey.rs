@@ -20,7 +20,8 @@ struct Person<'a, 'w> {
 }
 
 async fn walk(graphics: Graphics, screen: Screen) -> Result<()> {
-    let worker = Worker::start().await?;
+    let folder = tempfile::tempdir()?;
+    let worker = Worker::start_with(&folder, &["--queue-jobs", "2"]).await?;
     let browser = Browser::start(graphics).await?;
     let (name, width, height, is_phone) = screen;
     browser.resize(width, height, 1, is_phone).await?;
@@ -120,6 +121,8 @@ impl Person<'_, '_> {
     async fn shares_the_queue(&self) -> Result<()> {
         let page = &self.painter.page;
         self.worker.api().submit(&lasting("running")).await?;
+        let runs = "return Boolean(document.querySelector('#queue li[data-job-id=running][data-state=running]'))";
+        self.until("a job that runs", runs).await?;
         for id in ["first", "second"] {
             self.worker.api().submit(&with(quick(), json!({"id": id, "prompt": id}))).await?;
         }
@@ -132,9 +135,19 @@ impl Person<'_, '_> {
         page.click("#queue li[data-job-id=second] button[title='Draw earlier']").await?;
         self.until("another order", &queue("running,second,first")).await?;
         self.keep("queue").await?;
+
+        page.fill("#prompt", "one picture too many").await?;
+        page.click("#submit").await?;
+        let told = "return document.querySelector('#errors').innerText.includes('waiting') \
+                    && document.querySelector('#prompt').value === 'one picture too many'";
+        self.until("a word on the full queue, which takes nothing away", told).await?;
+        self.keep("queue-full").await?;
         page.click("#queue li[data-job-id=running] button[title='Cancel']").await?;
         self.worker.api().ended("first").await?;
-        self.until("an empty queue", "return document.querySelector('.queue').hidden").await
+        self.until("an empty queue", "return document.querySelector('.queue').hidden").await?;
+        page.submit(&Job { prompt: "one picture too many", steps: 4, seed: 1, side_px: None }).await?;
+        page.until_state("succeeded").await?;
+        self.until("the fault to be forgotten", "return document.querySelector('#errors').innerText === ''").await
     }
 
     async fn finds_yesterday(&self) -> Result<()> {

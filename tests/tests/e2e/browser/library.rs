@@ -109,8 +109,13 @@ async fn every_picture_of_a_batch_is_seen_while_it_is_drawn() -> Result<()> {
     let browser = Browser::start(Graphics::WebGpu).await?;
     let page = Page::open(&browser, &worker.url()).await?;
     page.fill("#batch-size", "3").await?;
-    page.submit(&Job { prompt: "a white house in green hills at noon", steps: 150, seed: 5, side_px: LASTING_PX })
-        .await?;
+    page.submit(&Job {
+        prompt: "a white house in green hills at noon",
+        steps: 150,
+        seed: 5,
+        side_px: Some(LASTING_PX),
+    })
+    .await?;
     let pixels = "const pictures = [...document.querySelectorAll('#batch canvas')].filter((c) => c.width > 1); \
                   return pictures.length === 3 ? pictures.map((canvas) => canvas.toDataURL()) : null";
     let first = browser.until("three previews", pixels).await?;

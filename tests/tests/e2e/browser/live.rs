@@ -5,7 +5,7 @@ use sd_protocol::{JobList, JobState};
 use sd_tests::browser::{Browser, Graphics};
 use sd_tests::worker::Worker;
 
-use super::page::Page;
+use super::page::{LASTING_PX, Page};
 use super::screenshots;
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn type_and_watch(graphics: Graphics) -> Result<()> {
     let page = Page::open(&browser, &worker.url()).await?;
     page.fill("#steps", "150").await?;
     for side in ["#width", "#height"] {
-        page.fill(side, "512").await?;
+        page.fill(side, &LASTING_PX.to_string()).await?;
     }
     page.fill("#seed", "7").await?;
     page.fill("#prompt", "a red tower").await?;

@@ -14,6 +14,9 @@ use sd_web_client::preview::oracle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::accessible::{DESKTOP, PHONE, TABLET};
+use super::screenshots;
+
 /// Most that a channel of a pixel may differ from plain Rust, of 255.
 const TOLERANCE: u8 = 2;
 
@@ -75,7 +78,18 @@ async fn example(graphics: Graphics) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let worker = Worker::start_with(&folder, &["--cors-origin", &origin.url()]).await?;
     let browser = Browser::start(graphics).await?;
-    browser.open(&format!("{}/example.html?worker={}", origin.url(), worker.url())).await?;
+    let url = format!("{}/example.html?worker={}", origin.url(), worker.url());
+    for (screen, width, height, is_phone) in [DESKTOP, TABLET, PHONE] {
+        browser.resize(width, height, 1, is_phone).await?;
+        browser.open(&url).await?;
+        watch(&browser, &worker).await.context(screen)?;
+        screenshots::keep(&browser, &format!("example-{screen}-{}", graphics.backend())).await?;
+    }
+    Ok(())
+}
+
+/// Sees a preview and then the picture in the example.
+async fn watch(browser: &Browser, worker: &Worker) -> Result<()> {
     // A canvas has 300 × 150 px until there is a preview on it.
     let script = "const canvas = document.querySelector('canvas'); \
                   return canvas ? canvas.width === 256 && canvas.height === 256 : 'too late'";

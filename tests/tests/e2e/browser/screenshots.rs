@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use sd_tests::browser::{Browser, Graphics};
 use sd_tests::worker::Worker;
 
@@ -18,7 +18,7 @@ const SCREENS: [(&str, u32, u32, u32, bool, &str); 4] = [
 ];
 
 /// Waits for two frames, in the second of which the page has taken its new form, and for what moves to arrive.
-pub(super) const SETTLE: &str = "
+const SETTLE: &str = "
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     const moving = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
     await Promise.allSettled(moving.map((one) => one.finished));
@@ -35,6 +35,23 @@ pub(crate) async fn keep(browser: &Browser, name: &str) -> Result<Vec<u8>> {
     let png = browser.screenshot().await?;
     fs::write(folder.join(format!("{name}.png")), &png)?;
     Ok(png)
+}
+
+/// The same by day and by night.
+pub(crate) async fn keep_both(browser: &Browser, name: &str) -> Result<()> {
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme).await?;
+        keep(browser, &format!("{name}-{scheme}")).await?;
+    }
+    Ok(())
+}
+
+/// Asserts that nothing of the page lies beside the screen.
+pub(crate) async fn fits(browser: &Browser, name: &str) -> Result<()> {
+    let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    let overflow = browser.evaluate(overflow, Vec::new()).await?;
+    ensure!(overflow == 0, "{name} scrolls sideways by {overflow} px");
+    Ok(())
 }
 
 #[tokio::test]
@@ -59,8 +76,7 @@ async fn the_page_fits_desktops_and_phones() -> Result<()> {
         }
         let shown = image::load_from_memory(&png)?;
         assert_eq!((shown.width(), shown.height()), (width * scale, height * scale), "{name}");
-        let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-        assert_eq!(browser.evaluate(overflow, Vec::new()).await?, 0, "{name} scrolls sideways");
+        fits(&browser, name).await?;
         let inside = "const box = document.querySelector('#submit').getBoundingClientRect(); \
                       return box.left >= 0 && box.right <= innerWidth && box.height >= 32";
         assert_eq!(browser.evaluate(inside, Vec::new()).await?, true, "{name}: #submit can be tapped");

@@ -283,9 +283,8 @@ impl App {
         });
         effect(move || {
             editor.revision.track();
-            let has_picture = editor.document.read().is_some();
-            // Not before the last visit's was looked for.
-            if editor.serial.get_untracked() > 0 || has_picture {
+            // Not before there was a picture: that of the last visit is still looked for.
+            if editor.serial.get_untracked() > 0 {
                 self.remember_picture();
             }
         });
