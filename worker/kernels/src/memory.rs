@@ -137,7 +137,7 @@ impl Parts {
     /// The output is there, and no two parts that are alive at once overlap.
     #[inline(always)]
     pub(crate) unsafe fn part<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
-        assert!(start + len <= self.len, "a part lies in its output");
+        assert!(start <= self.len && len <= self.len - start, "a part lies in its output");
         // SAFETY: it lies in the output's memory, of which no other part is this one.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
