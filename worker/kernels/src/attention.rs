@@ -6,21 +6,23 @@
 //! scratch memory they come in segments, between which the sums wait in the result.
 
 use std::f64::consts::LOG2_E;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::math;
 use crate::memory::{Output, Parts, with_scratch};
+use crate::number::{Number, place_in_panel};
 use crate::pack::PANEL;
 use crate::pool;
 use crate::simd::{self, Path, Simd, Work};
-use crate::tile::{Rows, Sums, multiply};
+use crate::tile::{Rows, Sums};
 
-/// Most queries of a task.
+/// Most queries of a task: whole tiles of every path.
 const QUERIES_MAX: usize = 112;
 /// Keys whose scores exist at once.
 const KEYS: usize = 512;
-/// Numbers of keys and values that are packed at once.
-const PACKED_MAX: usize = 4 << 20;
+/// Bytes of keys and values that are packed at once.
+const PACKED_BYTES_MAX: usize = 16 << 20;
 
 /// What attention is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -39,21 +41,17 @@ pub struct Attention {
     pub causal: bool,
 }
 
-/// `softmax(q · kᵀ / √channels) · v` for every head: `q` is `[batch, queries, heads · channels]`, `k` and `v` are
-/// `[batch, keys, heads · channels]`, the result has the shape of `q`.
-///
-/// # Panics
-/// When a size is another one, or there are no keys.
-pub fn attention(path: Path, q: &[f32], k: &[f32], v: &[f32], shape: Attention) -> Vec<f32> {
+/// [`Kernels::attention`](crate::Kernels::attention)
+pub(crate) fn attention<N: Number>(path: Path, q: &[N], k: &[N], v: &[N], shape: Attention) -> Vec<N> {
     let Attention { batch, queries, keys, heads, channels, .. } = shape;
     assert_eq!(q.len(), batch * queries * heads * channels, "queries have the size of their shape");
     assert!(keys > 0 && k.len() == batch * keys * heads * channels, "keys have the size of their shape");
     assert_eq!(v.len(), k.len(), "every key has a value");
     let mut output = Output::new(q.len());
     let call = Call { path, q, k, v, shape, output: output.parts() };
-    let key_size = channels + channels.next_multiple_of(PANEL);
-    let segment = (PACKED_MAX / key_size / KEYS).max(1) * KEYS;
-    let at_once = (PACKED_MAX / (key_size * keys.next_multiple_of(PANEL))).clamp(1, batch * heads);
+    let key_bytes = (call.depth() + channels.next_multiple_of(PANEL)) * size_of::<N>();
+    let segment = (PACKED_BYTES_MAX / key_bytes / KEYS).max(1) * KEYS;
+    let at_once = (PACKED_BYTES_MAX / (key_bytes * keys.next_multiple_of(PANEL))).clamp(1, batch * heads);
     for first in (0..batch * heads).step_by(at_once) {
         call.heads(first..(first + at_once).min(batch * heads), segment);
     }
@@ -61,87 +59,121 @@ pub fn attention(path: Path, q: &[f32], k: &[f32], v: &[f32], shape: Attention) 
     unsafe { output.written() }
 }
 
-struct Call<'a> {
+struct Call<'a, N> {
     path: Path,
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
+    q: &'a [N],
+    k: &'a [N],
+    v: &'a [N],
     shape: Attention,
-    output: Parts,
+    output: Parts<'a, MaybeUninit<N>>,
 }
 
 /// Keys and values of some heads, packed.
 #[derive(Clone, Copy)]
-struct Packed<'a> {
-    /// `[head, key / PANEL, channel, PANEL]`
-    keys: &'a [f32],
-    /// `[head, channel / PANEL, key, PANEL]`
-    values: &'a [f32],
+struct Packed<'a, N> {
+    /// `[head, key / PANEL, channel, PANEL]`, channels filled up to [`Call::depth`].
+    keys: &'a [N],
+    /// `[head, channel / PANEL, key, PANEL]`, keys filled up to [`Number::DEPTH_STEP`].
+    values: &'a [N],
     /// Which keys of an item they are.
     range: [usize; 2],
 }
 
-impl Call<'_> {
+/// What the queries of some heads have found in the segments of keys so far.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    /// For each query the largest score, in powers of two, and the sum of all weights.
+    states: Parts<'a, f32>,
+    /// The values under their weights, `[head, query, channel]`; nothing where one segment has all keys.
+    sums: Parts<'a, f32>,
+}
+
+impl<N: Number> Call<'_, N> {
+    /// Channels of a head, filled up to what products take at once.
+    #[inline(always)]
+    fn depth(&self) -> usize {
+        self.shape.channels.next_multiple_of(N::DEPTH_STEP)
+    }
+
     /// Computes `heads`, counted over all items, with `segment` keys at a time.
     fn heads(&self, heads: Range<usize>, segment: usize) {
         let Attention { queries, keys, channels, .. } = self.shape;
+        // Whole panels, which are whole steps as well.
         let packed_keys = segment.min(keys.next_multiple_of(PANEL));
-        let key_numbers = packed_keys * channels;
+        let key_numbers = packed_keys * self.depth();
         let value_numbers = packed_keys * channels.next_multiple_of(PANEL);
         let blocks = queries.div_ceil(QUERIES_MAX);
-        let states = 2 * queries * heads.len();
-        with_scratch((key_numbers + value_numbers) * heads.len() + states, |scratch| {
-            let (packed_k, rest) = scratch.split_at_mut(key_numbers * heads.len());
-            let (packed_v, states) = rest.split_at_mut(value_numbers * heads.len());
-            let states = Output::parts_of(states);
-            for start in (0..keys).step_by(segment) {
-                let range = [start, (start + segment).min(keys)];
-                self.pack(&heads, range, packed_k, packed_v);
-                let packed = Packed { keys: packed_k, values: packed_v, range };
-                pool::each(heads.len() * blocks, |task| {
-                    let (at, block) = (task / blocks, task % blocks);
-                    let queries = queries * block / blocks..queries * (block + 1) / blocks;
-                    // SAFETY: the scratch memory is there, and every task has its own queries of a head.
-                    let state =
-                        unsafe { states.part(2 * (at * self.shape.queries + queries.start), 2 * queries.len()) };
-                    self.path.run(Task { call: self, head: heads.start + at, at, queries, packed, state });
-                });
-            }
+        let waiting = if keys > segment { queries * channels * heads.len() } else { 0 };
+        with_scratch::<N, _>((key_numbers + value_numbers) * heads.len(), |packed| {
+            let (packed_k, packed_v) = packed.split_at_mut(key_numbers * heads.len());
+            with_scratch::<f32, _>(2 * queries * heads.len() + waiting, |found| {
+                let (states, sums) = found.split_at_mut(2 * queries * heads.len());
+                let found = Found { states: Parts::of(states), sums: Parts::of(sums) };
+                for start in (0..keys).step_by(segment) {
+                    let range = [start, (start + segment).min(keys)];
+                    self.pack(&heads, range, packed_k, packed_v);
+                    let packed = Packed { keys: packed_k, values: packed_v, range };
+                    pool::each(heads.len() * blocks, |task| {
+                        let (at, block) = (task / blocks, task % blocks);
+                        let own = queries * block / blocks..queries * (block + 1) / blocks;
+                        let first = at * queries + own.start;
+                        let waiting = if waiting > 0 { channels } else { 0 };
+                        // SAFETY: every task has its own queries of a head.
+                        let (state, kept) = unsafe {
+                            let sums = found.sums.part(waiting * first, waiting * own.len());
+                            (found.states.part(2 * first, 2 * own.len()), sums)
+                        };
+                        self.path.run(Task {
+                            call: self,
+                            head: heads.start + at,
+                            at,
+                            queries: own,
+                            packed,
+                            state,
+                            kept,
+                        });
+                    });
+                }
+            });
         });
     }
 
     /// Packs the keys and values `range` of `heads`.
-    fn pack(&self, heads: &Range<usize>, [start, end]: [usize; 2], packed_k: &mut [f32], packed_v: &mut [f32]) {
+    fn pack(&self, heads: &Range<usize>, [start, end]: [usize; 2], packed_k: &mut [N], packed_v: &mut [N]) {
         let Attention { heads: all, channels, .. } = self.shape;
-        let count = end - start;
-        let (key_panels, value_panels) = (count.div_ceil(PANEL), channels.div_ceil(PANEL));
-        let (k_parts, v_parts) = (Output::parts_of(packed_k), Output::parts_of(packed_v));
+        let (depth, count) = (self.depth(), (end - start).next_multiple_of(N::DEPTH_STEP));
+        let (key_panels, value_panels) = ((end - start).div_ceil(PANEL), channels.div_ceil(PANEL));
+        let (k_parts, v_parts) = (Parts::of(packed_k), Parts::of(packed_v));
         pool::each(heads.len() * key_panels, |task| {
             let (at, panel) = (task / key_panels, task % key_panels);
             let (item, head) = ((heads.start + at) / all, (heads.start + at) % all);
             let first = panel * PANEL;
-            let width = PANEL.min(count - first);
+            let width = PANEL.min(end - start - first);
             let token = |key: usize| ((item * self.shape.keys + start + key) * all + head) * channels;
-            // SAFETY: the scratch memory is there, and every task has its own keys of a head.
-            let to = unsafe { k_parts.part((at * key_panels + panel) * PANEL * channels, PANEL * channels) };
-            if width < PANEL {
-                to.fill(0.0);
+            // SAFETY: every task has its own keys of a head.
+            let to = unsafe { k_parts.part((at * key_panels + panel) * PANEL * depth, PANEL * depth) };
+            if width < PANEL || depth > channels {
+                to.fill(N::default());
             }
             for key in 0..width {
-                let from = &self.k[token(first + key)..][..channels];
-                for (to, number) in to.chunks_exact_mut(PANEL).zip(from) {
-                    to[key] = *number;
+                for (channel, number) in self.k[token(first + key)..][..channels].iter().enumerate() {
+                    to[place_in_panel::<N>(channel, key)] = *number;
                 }
             }
+            let rows = PANEL.min(count - first);
             for value_panel in 0..value_panels {
                 let place = ((at * value_panels + value_panel) * count + first) * PANEL;
                 // SAFETY: as above.
-                let to = unsafe { v_parts.part(place, width * PANEL) };
-                for (key, to) in to.chunks_exact_mut(PANEL).enumerate() {
-                    let from = &self.v[token(first + key)..][..channels][value_panel * PANEL..];
-                    let filled = from.len().min(PANEL);
-                    to[..filled].copy_from_slice(&from[..filled]);
-                    to[filled..].fill(0.0);
+                let to = unsafe { v_parts.part(place, rows * PANEL) };
+                let filled = PANEL.min(channels - value_panel * PANEL);
+                if width < rows || filled < PANEL {
+                    to.fill(N::default());
+                }
+                for key in 0..width {
+                    let from = &self.v[token(first + key) + value_panel * PANEL..][..filled];
+                    for (channel, number) in from.iter().enumerate() {
+                        to[place_in_panel::<N>(key, channel)] = *number;
+                    }
                 }
             }
         });
@@ -149,51 +181,76 @@ impl Call<'_> {
 }
 
 /// Some queries of one head.
-struct Task<'a> {
-    call: &'a Call<'a>,
+struct Task<'a, N> {
+    call: &'a Call<'a, N>,
     /// Counted over all items.
     head: usize,
     /// Its place among those that are packed.
     at: usize,
     queries: Range<usize>,
-    packed: Packed<'a>,
-    /// For each query the largest score so far, in powers of two, and the sum of all weights.
+    packed: Packed<'a, N>,
+    /// See [`Found::states`].
     state: &'a mut [f32],
+    /// See [`Found::sums`].
+    kept: &'a mut [f32],
 }
 
-impl Work for Task<'_> {
+/// Scratch memory of a task, in lines of fixed lengths.
+struct Scratch<'a, N> {
+    /// `[query, Call::depth]`
+    queries: &'a mut [N],
+    /// `[query, KEYS]`
+    weights: &'a mut [N],
+    weight_line: usize,
+    /// `[query, KEYS]`
+    scores: &'a mut [f32],
+    score_line: usize,
+    /// `[query, channel]`
+    sums: &'a mut [f32],
+    sum_line: usize,
+}
+
+impl<N: Number> Work for Task<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let Attention { keys, channels, causal, .. } = self.call.shape;
+        let depth = self.call.depth();
         let [start, end] = self.packed.range;
-        let rows = self.queries.len();
-        let (score_line, sum_line) = (KEYS + PANEL / 2, channels.next_multiple_of(PANEL));
+        let rows = self.queries.len().next_multiple_of(N::TILE_ROWS);
+        let (weight_line, score_line, sum_line) = (KEYS + PANEL, KEYS + PANEL / 2, channels.next_multiple_of(PANEL));
         // Keys behind the last query are seen by none.
         let seen = if causal { end.min(self.queries.end).max(start) } else { end };
-        with_scratch(
-            rows * (score_line + sum_line),
+        with_scratch::<N, _>(
+            rows * (depth + weight_line),
             #[inline(always)]
-            |scratch| {
-                let (scores, sums) = scratch.split_at_mut(rows * score_line);
-                self.begin(start == 0, sums, sum_line);
-                for first in (start..seen).step_by(KEYS) {
-                    let block = first..(first + KEYS).min(seen);
-                    self.score(simd, &block, scores, score_line);
-                    for row in 0..rows {
-                        let (scores, sums) = (&mut scores[row * score_line..], &mut sums[row * sum_line..]);
-                        self.weigh(simd, row, &block, scores, &mut sums[..sum_line]);
-                    }
-                    self.sum(simd, &block, scores, score_line, sums, sum_line);
-                }
-                self.end(simd, end == keys, sums, sum_line);
+            |factors| {
+                let (queries, weights) = factors.split_at_mut(rows * depth);
+                with_scratch::<f32, _>(
+                    rows * (score_line + sum_line),
+                    #[inline(always)]
+                    |sums| {
+                        let (scores, sums) = sums.split_at_mut(rows * score_line);
+                        let mut to = Scratch { queries, weights, weight_line, scores, score_line, sums, sum_line };
+                        self.begin(start == 0, &mut to);
+                        for first in (start..seen).step_by(KEYS) {
+                            let block = first..(first + KEYS).min(seen);
+                            self.score(simd, &block, &mut to);
+                            for row in 0..self.queries.len() {
+                                self.weigh(simd, row, &block, &mut to);
+                            }
+                            self.sum(simd, &block, &mut to);
+                        }
+                        self.end(simd, end == keys, &to);
+                    },
+                );
             },
         );
     }
 }
 
-impl Task<'_> {
+impl<N: Number> Task<'_, N> {
     /// Where a query lies among all.
     #[inline(always)]
     fn place(&self, row: usize) -> usize {
@@ -203,50 +260,53 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn begin(&mut self, is_first: bool, sums: &mut [f32], line: usize) {
+    fn begin(&mut self, is_first: bool, to: &mut Scratch<N>) {
         let channels = self.call.shape.channels;
+        for (row, to) in (0..self.queries.len()).zip(to.queries.chunks_exact_mut(self.call.depth())) {
+            to[..channels].copy_from_slice(&self.call.q[self.place(row)..][..channels]);
+            to[channels..].fill(N::default());
+        }
+        to.sums.fill(0.0);
         if is_first {
-            sums.fill(0.0);
             self.state.chunks_exact_mut(2).for_each(|state| state.copy_from_slice(&[f32::NEG_INFINITY, 0.0]));
             return;
         }
-        for (row, sums) in sums.chunks_exact_mut(line).enumerate() {
-            // SAFETY: the output is there, and the queries are this task's own.
-            let from = unsafe { self.call.output.part(self.place(row), channels) };
-            sums[..channels].copy_from_slice(from);
-            sums[channels..].fill(0.0);
+        for (sums, kept) in to.sums.chunks_exact_mut(to.sum_line).zip(self.kept.chunks_exact(channels)) {
+            sums[..channels].copy_from_slice(kept);
         }
     }
 
     /// The scores of the keys `block`, not yet scaled.
     #[inline(always)]
-    fn score<S: Simd>(&self, simd: S, block: &Range<usize>, scores: &mut [f32], line: usize) {
-        let Attention { heads, channels, .. } = self.call.shape;
+    fn score<S: Simd>(&self, simd: S, block: &Range<usize>, to: &mut Scratch<N>) {
+        let depth = self.call.depth();
         let [start, end] = self.packed.range;
         let panels = (end - start).div_ceil(PANEL);
-        let q = &self.call.q[self.place(0)..];
-        let rows = Rows { start: q.as_ptr(), distance: heads * channels, count: self.queries.len() };
+        let rows = Rows { start: to.queries.as_ptr(), distance: depth, count: self.queries.len() };
         for first in block.clone().step_by(PANEL) {
-            let panel = &self.packed.keys[(self.at * panels + (first - start) / PANEL) * PANEL * channels..];
-            let to = scores[first - block.start..].as_mut_ptr();
-            let sums = Sums { start: to, distance: line, columns: (block.end - first).min(PANEL), added: false };
-            // SAFETY: queries of a head are `distance` apart and have `channels` numbers, the panel as many rows, and
-            // a line of scores is wide enough for the panels of a block.
-            unsafe { multiply(simd, channels, rows, panel.as_ptr(), sums) }
+            let panel = &self.packed.keys[(self.at * panels + (first - start) / PANEL) * PANEL * depth..];
+            let start = to.scores[first - block.start..].as_mut_ptr();
+            let columns = (block.end - first).min(PANEL);
+            let sums = Sums { start, distance: to.score_line, columns, added: false };
+            // SAFETY: queries have `depth` numbers, the panel as many rows, and a line of scores is wide enough for the
+            // panels of a block; there are whole tiles of both.
+            unsafe { N::multiply(simd, self.call.path, depth, rows, panel.as_ptr(), sums) }
         }
     }
 
     /// Turns the scores of a query into weights, and scales what it has summed up to their largest score.
     #[inline(always)]
-    fn weigh<S: Simd>(&mut self, simd: S, row: usize, block: &Range<usize>, scores: &mut [f32], sums: &mut [f32]) {
+    fn weigh<S: Simd>(&mut self, simd: S, row: usize, block: &Range<usize>, to: &mut Scratch<N>) {
         let Attention { channels, causal, .. } = self.call.shape;
         let query = self.queries.start + row;
         let seen = if causal { (query + 1).clamp(block.start, block.end) } else { block.end } - block.start;
-        let (scores, hidden) = scores[..block.len()].split_at_mut(seen);
-        hidden.fill(0.0);
+        let weights = &mut to.weights[row * to.weight_line..][..block.len().next_multiple_of(N::DEPTH_STEP)];
+        let (weights, hidden) = weights.split_at_mut(seen);
+        hidden.fill(N::default());
         if seen == 0 {
             return;
         }
+        let scores = &to.scores[row * to.score_line..][..seen];
         let scale = (LOG2_E / (channels as f64).sqrt()) as f32;
         let whole = seen / S::LANES * S::LANES;
         let mut largest = simd.splat(f32::NEG_INFINITY);
@@ -259,32 +319,31 @@ impl Task<'_> {
         let rest = scores[whole..].iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let (before, total) = (self.state[2 * row], self.state[2 * row + 1]);
         let now = before.max(simd.largest(largest).max(rest) * scale);
-        let mut weights = simd.splat(0.0);
-        simd::change(
-            simd,
-            &mut scores[..whole],
-            #[inline(always)]
-            |_, x| {
-                let weight = math::exp2(simd, simd.mul_add(x, simd.splat(scale), simd.splat(-now)));
-                weights = simd.add(weights, weight);
-                weight
-            },
-        );
-        let mut sum = simd.sum(weights);
-        simd::change(
-            simd,
-            &mut scores[whole..],
-            #[inline(always)]
-            |_, x| math::exp2(simd, simd.mul_add(x, simd.splat(scale), simd.splat(-now))),
-        );
-        scores[whole..].iter().for_each(|weight| sum += weight);
+        let mut sum = simd.splat(0.0);
+        let [scale, behind] = [scale, -now].map(|x| simd.splat(x));
+        for at in (0..whole).step_by(S::LANES) {
+            // SAFETY: LANES numbers lie there of both.
+            unsafe {
+                let score = simd.load(scores.as_ptr().add(at));
+                let weight = math::exp2(simd, simd.mul_add(score, scale, behind));
+                sum = simd.add(sum, weight);
+                N::store(simd, weights.as_mut_ptr().add(at), weight);
+            }
+        }
+        let mut sum = simd.sum(sum);
+        let rest = simd.load_part(&scores[whole..]);
+        let rest = simd.to_array(math::exp2(simd, simd.mul_add(rest, scale, behind)));
+        for (to, weight) in weights[whole..].iter_mut().zip(rest) {
+            sum += weight;
+            *to = N::from_f32(weight);
+        }
         let factor = simd.to_array(math::exp2(simd, simd.splat(before - now)))[0];
         self.state[2 * row] = now;
         self.state[2 * row + 1] = total * factor + sum;
         if factor != 1.0 {
             simd::change(
                 simd,
-                sums,
+                &mut to.sums[row * to.sum_line..][..to.sum_line],
                 #[inline(always)]
                 |_, x| simd.mul(x, simd.splat(factor)),
             );
@@ -293,47 +352,41 @@ impl Task<'_> {
 
     /// Adds the values of the keys `block` under their weights.
     #[inline(always)]
-    fn sum<S: Simd>(
-        &self,
-        simd: S,
-        block: &Range<usize>,
-        weights: &[f32],
-        weight_line: usize,
-        sums: &mut [f32],
-        line: usize,
-    ) {
+    fn sum<S: Simd>(&self, simd: S, block: &Range<usize>, to: &mut Scratch<N>) {
         let channels = self.call.shape.channels;
         let [start, end] = self.packed.range;
-        let (count, panels) = (end - start, channels.div_ceil(PANEL));
-        let rows = Rows { start: weights.as_ptr(), distance: weight_line, count: self.queries.len() };
+        let (count, panels) = ((end - start).next_multiple_of(N::DEPTH_STEP), channels.div_ceil(PANEL));
+        let rows = Rows { start: to.weights.as_ptr(), distance: to.weight_line, count: self.queries.len() };
+        let depth = block.len().next_multiple_of(N::DEPTH_STEP);
         for panel in 0..panels {
             let place = ((self.at * panels + panel) * count + block.start - start) * PANEL;
             let columns = (channels - panel * PANEL).min(PANEL);
-            let to = sums[panel * PANEL..].as_mut_ptr();
-            let sums = Sums { start: to, distance: line, columns, added: true };
+            let start = to.sums[panel * PANEL..].as_mut_ptr();
+            let sums = Sums { start, distance: to.sum_line, columns, added: true };
             // SAFETY: a line of weights has those of the block, the panel a row for each key, and a line of sums is whole
-            // panels wide.
-            unsafe { multiply(simd, block.len(), rows, self.packed.values[place..].as_ptr(), sums) }
+            // panels wide; there are whole tiles of both.
+            unsafe { N::multiply(simd, self.call.path, depth, rows, self.packed.values[place..].as_ptr(), sums) }
         }
     }
 
-    /// Writes what was summed up; divided by the sum of all weights, if all keys were there.
+    /// Writes what was summed up, divided by the sum of all weights, if all keys were there; keeps it otherwise.
     #[inline(always)]
-    fn end<S: Simd>(&self, simd: S, is_last: bool, sums: &[f32], line: usize) {
+    fn end<S: Simd>(&mut self, simd: S, is_last: bool, from: &Scratch<N>) {
         let channels = self.call.shape.channels;
-        for (row, sums) in sums.chunks_exact(line).enumerate() {
-            // SAFETY: the output is there, and the queries are this task's own.
-            let to = unsafe { self.call.output.part(self.place(row), channels) };
-            to.copy_from_slice(&sums[..channels]);
-            if is_last {
-                let share = simd.splat(1.0 / self.state[2 * row + 1]);
-                simd::change(
-                    simd,
-                    to,
-                    #[inline(always)]
-                    |_, x| simd.mul(x, share),
-                );
+        for (row, sums) in (0..self.queries.len()).zip(from.sums.chunks_exact(from.sum_line)) {
+            if !is_last {
+                self.kept[row * channels..][..channels].copy_from_slice(&sums[..channels]);
+                continue;
             }
+            // SAFETY: the queries are this task's own.
+            let to = unsafe { self.call.output.part(self.place(row), channels) };
+            let share = simd.splat(1.0 / self.state[2 * row + 1]);
+            simd::fill(
+                simd,
+                to,
+                #[inline(always)]
+                |at| simd.mul(simd::at(simd, sums, at), share),
+            );
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The arithmetic of diffusion networks on a CPU, in f32 over plain slices, channels last.
+//! The arithmetic of diffusion networks on a CPU, in f32 and in bf16, over plain slices, channels last.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`linear`](mod@linear) | matrix products and convolutions, whose patches are gathered on the way |
-//! | [`attention`](mod@attention) | attention with a running softmax |
-//! | [`norm`] | normalisations, and functions of every number |
+//! | `kernels` | what this crate can, for each type of numbers: [`Kernels`] |
+//! | `linear` | matrix products and convolutions, whose patches are gathered on the way |
+//! | `attention` | attention with a running softmax |
+//! | `norm` | normalisations, and functions of every number |
 //! | `product` | how both are cut for caches and threads, and what follows a sum: bias, shift, residual, activation |
+//! | `number` | f32 and bf16 |
 //! | `pack` | weights in the order in which products read them |
 //! | `tile` | the innermost product, in registers |
 //! | `math` | exponentials and what networks make of them |
@@ -17,17 +19,20 @@
 //! # Invariants
 //! * A result does not depend on the number of threads: every number is made by one thread, in an order that sizes alone
 //!   decide.
+//! * In bf16 what is read and written is rounded, nothing between: sums, statistics and functions are f32.
 //! * Threads are those of the rayon pool that a kernel is called in. A task starts no tasks.
 //! * Scratch memory belongs to a thread and is used again; what a kernel allocates is its result.
 //! * Sizes are checked where a kernel is entered. `unsafe` is in here and nowhere above: intrinsics, whose proof is the
 //!   type of a vector; pointers of the innermost product; and parts of an output that threads share.
 //! * Knows no tensors, no files and no models.
 
-pub mod attention;
-pub mod linear;
+mod attention;
+mod kernels;
+mod linear;
 mod math;
 mod memory;
-pub mod norm;
+mod norm;
+mod number;
 mod pack;
 pub mod peak;
 mod pool;
@@ -35,9 +40,11 @@ mod product;
 mod simd;
 mod tile;
 
-pub use attention::{Attention, attention};
-pub use linear::{Window, conv2d, linear};
-pub use norm::{GroupNorm, activate, group_norm, layer_norm};
+pub use attention::Attention;
+pub use kernels::Kernels;
+pub use linear::Window;
+pub use norm::GroupNorm;
+pub use number::Number;
 pub use pack::{PANEL, PackedMatrix};
 pub use peak::peak;
 pub use product::{Activation, Ending, Shift};

@@ -2,32 +2,30 @@
 
 use std::ops::Range;
 
+use crate::number::Number;
 use crate::pack::PackedMatrix;
 use crate::product::{Ending, Source, product};
 use crate::simd::Path;
 
 /// Rows as they lie in memory.
-struct Plain<'a> {
-    numbers: &'a [f32],
+struct Plain<'a, N> {
+    numbers: &'a [N],
     depth: usize,
 }
 
-impl Source for Plain<'_> {
+impl<N: Number> Source<N> for Plain<'_, N> {
     fn rows(&self) -> usize {
         self.numbers.len() / self.depth.max(1)
     }
 
     #[inline(always)]
-    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [f32]) {
+    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [N]) {
         to.copy_from_slice(&self.numbers[row * self.depth..][depth]);
     }
 }
 
-/// `x · weights`, then `ending`: `[rows, depth]` into `[rows, columns]`.
-///
-/// # Panics
-/// When `x` has no whole number of rows or a part of the ending another size.
-pub fn linear(path: Path, x: &[f32], weights: &PackedMatrix, ending: Ending) -> Vec<f32> {
+/// [`Kernels::linear`](crate::Kernels::linear)
+pub(crate) fn linear<N: Number>(path: Path, x: &[N], weights: &PackedMatrix<N>, ending: Ending<N>) -> Vec<N> {
     let depth = weights.depth();
     assert!(x.len().is_multiple_of(depth.max(1)), "{} numbers are no rows of {depth}", x.len());
     product(path, &Plain { numbers: x, depth }, weights, ending)
@@ -63,13 +61,13 @@ impl Window {
 }
 
 /// The patches under a window, one after the other: numbers ordered (y, x, channel).
-struct Patches<'a> {
-    numbers: &'a [f32],
+struct Patches<'a, N> {
+    numbers: &'a [N],
     window: Window,
     places: [usize; 2],
 }
 
-impl Patches<'_> {
+impl<N> Patches<'_, N> {
     /// Where the pixel that the window sees at `place + tap` along `axis` lies in memory; nothing in the padding.
     #[inline(always)]
     fn pixel(&self, axis: usize, place: usize, tap: usize) -> Option<usize> {
@@ -79,13 +77,13 @@ impl Patches<'_> {
     }
 }
 
-impl Source for Patches<'_> {
+impl<N: Number> Source<N> for Patches<'_, N> {
     fn rows(&self) -> usize {
         self.window.batch * self.places[0] * self.places[1]
     }
 
     #[inline(always)]
-    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [f32]) {
+    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [N]) {
         let Window { size: [height, width], channels, kernel, .. } = self.window;
         let (item, place) = (row / (self.places[0] * self.places[1]), row % (self.places[0] * self.places[1]));
         let (y, x) = (place / self.places[1], place % self.places[1]);
@@ -98,19 +96,21 @@ impl Source for Patches<'_> {
                     let pixel = ((item * height + y) * width + x) * channels + channel;
                     piece.copy_from_slice(&self.numbers[pixel..][..piece.len()]);
                 }
-                _ => piece.fill(0.0),
+                _ => piece.fill(N::default()),
             }
             (to, tap, channel) = (rest, tap + 1, 0);
         }
     }
 }
 
-/// Convolves `x` under `window`, then `ending`: into `[batch, height', width', columns]`. The weights have the patches'
-/// order: (y, x, channel).
-///
-/// # Panics
-/// When the window does not fit into the padded picture, or a size is another one.
-pub fn conv2d(path: Path, x: &[f32], window: Window, weights: &PackedMatrix, ending: Ending) -> Vec<f32> {
+/// [`Kernels::conv2d`](crate::Kernels::conv2d)
+pub(crate) fn conv2d<N: Number>(
+    path: Path,
+    x: &[N],
+    window: Window,
+    weights: &PackedMatrix<N>,
+    ending: Ending<N>,
+) -> Vec<N> {
     let Window { batch, size: [height, width], channels, kernel, .. } = window;
     assert_eq!(x.len(), batch * height * width * channels, "a picture has the window's size");
     assert_eq!(weights.depth(), kernel * kernel * channels, "weights are those of the window");

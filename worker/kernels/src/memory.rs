@@ -1,49 +1,47 @@
-//! Memory that lies where vectors like it, and that is used again.
+//! Memory that lies where vectors like it, that is used again, and that threads share.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use crate::number::Number;
 
 /// A line of the cache.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+struct Line([u8; LINE_BYTES]);
 
-const LINE: usize = 16;
+/// Bytes of a line of the cache.
+pub(crate) const LINE_BYTES: usize = 64;
 
-/// Numbers that begin at a line of the cache.
+/// Memory that begins at a line of the cache, for numbers of any type.
 #[derive(Default)]
 pub(crate) struct Buffer(Vec<Line>);
 
 impl Buffer {
-    /// `len` zeros.
-    pub(crate) fn zeros(len: usize) -> Self {
-        let lines = len.div_ceil(LINE);
+    /// Room for `len` numbers, which are zeros.
+    pub(crate) fn zeros<N: Number>(len: usize) -> Self {
+        let lines = (len * size_of::<N>()).div_ceil(LINE_BYTES);
         let mut memory = Vec::with_capacity(lines);
         advise(&memory);
-        memory.resize(lines, Line([0.0; LINE]));
+        memory.resize(lines, Line([0; LINE_BYTES]));
         Self(memory)
     }
 
     /// The numbers, filled up to whole lines.
-    pub(crate) fn as_slice(&self) -> &[f32] {
-        // SAFETY: a line is LINE numbers and nothing else, as its size says.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE) }
+    pub(crate) fn as_slice<N: Number>(&self) -> &[N] {
+        let len = self.0.len() * LINE_BYTES / size_of::<N>();
+        // SAFETY: the lines are that many numbers long and begin where numbers may; any bits are a number.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), len) }
     }
 
     /// As [`Self::as_slice`].
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        let len = self.0.len() * LINE;
-        // SAFETY: a line is LINE numbers and nothing else, as its size says.
+    pub(crate) fn as_mut_slice<N: Number>(&mut self) -> &mut [N] {
+        let len = self.0.len() * LINE_BYTES / size_of::<N>();
+        // SAFETY: as above, and any number leaves bytes behind.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
     }
-
-    fn grow(&mut self, len: usize) {
-        if self.0.len() * LINE < len {
-            *self = Self::zeros(len);
-        }
-    }
 }
-
-const _: () = assert!(size_of::<Line>() == LINE * size_of::<f32>());
 
 /// Memory from which on the system is asked for large pages.
 const LARGE_BYTES: usize = 4 << 20;
@@ -51,7 +49,7 @@ const LARGE_BYTES: usize = 4 << 20;
 /// Asks the system to back large memory that was never touched with large pages: fewer of them are made ready and looked
 /// up. It may refuse, and then pages are small.
 fn advise<T>(memory: &Vec<T>) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     if memory.capacity() * size_of::<T>() >= LARGE_BYTES {
         let page = rustix::param::page_size();
         let start = memory.as_ptr().addr().next_multiple_of(page);
@@ -73,11 +71,13 @@ thread_local! {
 ///
 /// What a thread once needed it keeps, so that a kernel allocates nothing on its second call.
 #[inline(always)]
-pub(crate) fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+pub(crate) fn with_scratch<N: Number, T>(len: usize, f: impl FnOnce(&mut [N]) -> T) -> T {
     let mut kept = SCRATCH.take();
     let mut buffer = kept.pop().unwrap_or_default();
     SCRATCH.set(kept);
-    buffer.grow(len);
+    if buffer.as_slice::<N>().len() < len {
+        buffer = Buffer::zeros::<N>(len);
+    }
     let value = f(&mut buffer.as_mut_slice()[..len]);
     let mut kept = SCRATCH.take();
     kept.push(buffer);
@@ -86,59 +86,67 @@ pub(crate) fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T 
 }
 
 /// Room for `len` numbers that a kernel writes, every one of them, from several threads.
-pub(crate) struct Output {
-    numbers: Vec<f32>,
+pub(crate) struct Output<N> {
+    numbers: Vec<N>,
     len: usize,
 }
 
-/// The right to write to disjoint parts of an [`Output`].
-#[derive(Clone, Copy)]
-pub(crate) struct Parts {
-    start: *mut f32,
-    len: usize,
-}
-
-// SAFETY: it gives access through `part` alone, whose callers promise that no two parts overlap.
-unsafe impl Send for Parts {}
-// SAFETY: as above.
-unsafe impl Sync for Parts {}
-
-impl Output {
+impl<N> Output<N> {
     pub(crate) fn new(len: usize) -> Self {
         let numbers = Vec::with_capacity(len);
         advise(&numbers);
         Self { numbers, len }
     }
 
-    pub(crate) fn parts(&mut self) -> Parts {
-        Parts { start: self.numbers.as_mut_ptr(), len: self.len }
-    }
-
-    /// The parts of memory that is there.
-    pub(crate) fn parts_of(numbers: &mut [f32]) -> Parts {
-        Parts { start: numbers.as_mut_ptr(), len: numbers.len() }
+    pub(crate) fn parts(&mut self) -> Parts<'_, MaybeUninit<N>> {
+        Parts::of(&mut self.numbers.spare_capacity_mut()[..self.len])
     }
 
     /// The numbers.
     ///
     /// # Safety
     /// Every one of them was written through [`Self::parts`].
-    pub(crate) unsafe fn written(mut self) -> Vec<f32> {
+    pub(crate) unsafe fn written(mut self) -> Vec<N> {
         // SAFETY: the memory was asked for in `new` and written, as the caller promises.
         unsafe { self.numbers.set_len(self.len) }
         self.numbers
     }
 }
 
-impl Parts {
-    /// `len` numbers from `start`, which hold anything before they are written.
+/// The right to write to disjoint parts of a slice from several threads.
+pub(crate) struct Parts<'a, T> {
+    start: *mut T,
+    len: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+impl<T> Clone for Parts<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Parts<'_, T> {}
+
+// SAFETY: it gives access through `part` alone, whose callers promise that no two parts overlap.
+unsafe impl<T: Send> Send for Parts<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
+
+impl<'a, T> Parts<'a, T> {
+    /// The parts of `slice`.
+    pub(crate) fn of(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// `len` of its elements from `start`.
     ///
     /// # Safety
-    /// The output is there, and no two parts that are alive at once overlap.
+    /// No two parts that are alive at once overlap.
     #[inline(always)]
-    pub(crate) unsafe fn part<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
-        assert!(start <= self.len && len <= self.len - start, "a part lies in its output");
-        // SAFETY: it lies in the output's memory, of which no other part is this one.
+    pub(crate) unsafe fn part(self, start: usize, len: usize) -> &'a mut [T] {
+        assert!(start <= self.len && len <= self.len - start, "a part lies in its whole");
+        // SAFETY: it lies in the slice, which is borrowed for as long, and of which no other part is this one.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 }

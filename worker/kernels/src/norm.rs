@@ -1,8 +1,9 @@
 //! Normalisations, and functions of every number.
 
-use std::ops::Range;
+use std::mem::MaybeUninit;
 
 use crate::memory::{Output, Parts, with_scratch};
+use crate::number::Number;
 use crate::pool;
 use crate::product::Activation;
 use crate::simd::{self, Path, Simd, Work};
@@ -12,11 +13,11 @@ const CHUNK: usize = 16 << 10;
 
 /// Group normalisation (Wu and He 2018).
 #[derive(Clone, Copy, Debug)]
-pub struct GroupNorm<'a> {
+pub struct GroupNorm<'a, N> {
     /// `[channels]`
-    pub weight: &'a [f32],
+    pub weight: &'a [N],
     /// `[channels]`
-    pub bias: &'a [f32],
+    pub bias: &'a [N],
     /// A divisor of the channels.
     pub groups: usize,
     /// Added to the variance.
@@ -47,14 +48,17 @@ impl Moments {
     }
 }
 
-/// Normalises `x`, `[batch, positions, channels]`, over groups of channels and all positions, then applies `activation`.
+/// [`Kernels::group_norm`](crate::Kernels::group_norm)
 ///
 /// Statistics are made of parts that fit into a cache, each around its own mean, so that numbers far from zero keep
 /// their digits and `x` is read from memory twice, not three times.
-///
-/// # Panics
-/// When `x` has another size.
-pub fn group_norm(path: Path, x: &[f32], batch: usize, norm: GroupNorm, activation: Activation) -> Vec<f32> {
+pub(crate) fn group_norm<N: Number>(
+    path: Path,
+    x: &[N],
+    batch: usize,
+    norm: GroupNorm<N>,
+    activation: Activation,
+) -> Vec<N> {
     let GroupNorm { weight, bias, groups, eps } = norm;
     let channels = weight.len();
     assert_eq!(bias.len(), channels, "every channel has a bias");
@@ -69,9 +73,9 @@ pub fn group_norm(path: Path, x: &[f32], batch: usize, norm: GroupNorm, activati
     };
 
     let mut moments = vec![Moments::default(); batch * chunks * groups];
-    let moment_parts = SharedMoments(moments.as_mut_ptr());
+    let moment_parts = Parts::of(&mut moments);
     pool::each(batch * chunks, |task| {
-        // SAFETY: `moments` is there, and every task has its own groups.
+        // SAFETY: every task has its own groups.
         let to = unsafe { moment_parts.part(task * groups, groups) };
         path.run(Statistics { x: &x[chunk(task)], channels, to });
     });
@@ -85,7 +89,7 @@ pub fn group_norm(path: Path, x: &[f32], batch: usize, norm: GroupNorm, activati
             let scale = 1.0 / (all.squares / all.count + eps).sqrt();
             for channel in group * channels / groups..(group + 1) * channels / groups {
                 means[item * channels + channel] = all.mean as f32;
-                scales[item * channels + channel] = (scale * f64::from(weight[channel])) as f32;
+                scales[item * channels + channel] = (scale * f64::from(weight[channel].to_f32())) as f32;
             }
         }
     }
@@ -95,36 +99,23 @@ pub fn group_norm(path: Path, x: &[f32], batch: usize, norm: GroupNorm, activati
     pool::each(batch * chunks, |task| {
         let of_item = task / chunks * channels..(task / chunks + 1) * channels;
         let (mean, scale) = (&means[of_item.clone()], &scales[of_item]);
-        path.run(Apply { x, range: chunk(task), mean, scale, bias, activation, parts });
+        let range = chunk(task);
+        // SAFETY: every task has its own chunk.
+        let to = unsafe { parts.part(range.start, range.len()) };
+        path.run(Apply { x: &x[range], mean, scale, bias, activation, to });
     });
     // SAFETY: the tasks have written every chunk of every item.
     unsafe { output.written() }
 }
 
-/// The right to write to disjoint moments.
-#[derive(Clone, Copy)]
-struct SharedMoments(*mut Moments);
-
-// SAFETY: it gives access through `part` alone, whose callers promise that no two parts overlap.
-unsafe impl Sync for SharedMoments {}
-
-impl SharedMoments {
-    /// # Safety
-    /// `len` moments are there from `start`, and no two parts that are alive at once overlap.
-    unsafe fn part<'a>(self, start: usize, len: usize) -> &'a mut [Moments] {
-        // SAFETY: the caller says so.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
-    }
-}
-
 /// The moments of each group of a chunk.
-struct Statistics<'a> {
-    x: &'a [f32],
+struct Statistics<'a, N> {
+    x: &'a [N],
     channels: usize,
     to: &'a mut [Moments],
 }
 
-impl Work for Statistics<'_> {
+impl<N: Number> Work for Statistics<'_, N> {
     type Output = ();
 
     #[inline(always)]
@@ -133,7 +124,7 @@ impl Work for Statistics<'_> {
         let groups = to.len();
         let of_group = |group: usize| group * channels / groups..(group + 1) * channels / groups;
         let total = |sums: &[f32], group: usize| sums[of_group(group)].iter().copied().map(f64::from).sum::<f64>();
-        with_scratch(
+        with_scratch::<f32, _>(
             2 * channels,
             #[inline(always)]
             |scratch| {
@@ -175,26 +166,23 @@ impl Work for Statistics<'_> {
 }
 
 /// A chunk, normalised.
-struct Apply<'a> {
-    x: &'a [f32],
-    range: Range<usize>,
+struct Apply<'a, N> {
+    x: &'a [N],
     mean: &'a [f32],
     scale: &'a [f32],
-    bias: &'a [f32],
+    bias: &'a [N],
     activation: Activation,
-    parts: Parts,
+    to: &'a mut [MaybeUninit<N>],
 }
 
-impl Work for Apply<'_> {
+impl<N: Number> Work for Apply<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { x, range, mean, scale, bias, activation, parts } = self;
+        let Self { x, mean, scale, bias, activation, to } = self;
         let channels = mean.len();
-        // SAFETY: the output is there, and every task has its own chunk.
-        let to = unsafe { parts.part(range.start, range.len()) };
-        for (from, to) in x[range].chunks_exact(channels).zip(to.chunks_exact_mut(channels)) {
+        for (from, to) in x.chunks_exact(channels).zip(to.chunks_exact_mut(channels)) {
             simd::fill(
                 simd,
                 to,
@@ -209,11 +197,8 @@ impl Work for Apply<'_> {
     }
 }
 
-/// Normalises each row of `x`, `[rows, channels]` (Ba et al. 2016).
-///
-/// # Panics
-/// When `x` has no whole number of rows.
-pub fn layer_norm(path: Path, x: &[f32], weight: &[f32], bias: &[f32], eps: f64) -> Vec<f32> {
+/// [`Kernels::layer_norm`](crate::Kernels::layer_norm)
+pub(crate) fn layer_norm<N: Number>(path: Path, x: &[N], weight: &[N], bias: &[N], eps: f64) -> Vec<N> {
     let channels = weight.len();
     assert_eq!(bias.len(), channels, "every channel has a bias");
     assert!(x.len().is_multiple_of(channels.max(1)), "{} numbers of {channels} channels", x.len());
@@ -222,7 +207,7 @@ pub fn layer_norm(path: Path, x: &[f32], weight: &[f32], bias: &[f32], eps: f64)
     let chunk = (CHUNK / channels.max(1)).max(1) * channels;
     pool::each(x.len().div_ceil(chunk.max(1)), |task| {
         let range = task * chunk..x.len().min((task + 1) * chunk);
-        // SAFETY: the output is there, and every task has its own rows.
+        // SAFETY: every task has its own rows.
         let to = unsafe { parts.part(range.start, range.len()) };
         path.run(LayerNorm { x: &x[range], weight, bias, eps: eps as f32, to });
     });
@@ -230,15 +215,15 @@ pub fn layer_norm(path: Path, x: &[f32], weight: &[f32], bias: &[f32], eps: f64)
     unsafe { output.written() }
 }
 
-struct LayerNorm<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    bias: &'a [f32],
+struct LayerNorm<'a, N> {
+    x: &'a [N],
+    weight: &'a [N],
+    bias: &'a [N],
     eps: f32,
-    to: &'a mut [f32],
+    to: &'a mut [MaybeUninit<N>],
 }
 
-impl Work for LayerNorm<'_> {
+impl<N: Number> Work for LayerNorm<'_, N> {
     type Output = ();
 
     #[inline(always)]
@@ -254,65 +239,65 @@ impl Work for LayerNorm<'_> {
                 |x| sum = simd.add(sum, x),
             );
             let mean = simd.splat(simd.sum(sum) / channels as f32);
+            let whole = channels / S::LANES * S::LANES;
+            let mut squares = simd.splat(0.0);
+            simd::each(
+                simd,
+                &x[..whole],
+                #[inline(always)]
+                |x| {
+                    let centred = simd.sub(x, mean);
+                    squares = simd.mul_add(centred, centred, squares);
+                },
+            );
+            let of_rest = |x: &N| (x.to_f32() - simd.to_array(mean)[0]).powi(2);
+            let squares = simd.sum(squares) + x[whole..].iter().map(of_rest).sum::<f32>();
+            let scale = simd.splat(1.0 / (squares / channels as f32 + eps).sqrt());
             simd::fill(
                 simd,
                 to,
                 #[inline(always)]
-                |at| simd.sub(simd::at(simd, x, at), mean),
-            );
-            let mut squares = simd.splat(0.0);
-            simd::each(
-                simd,
-                to,
-                #[inline(always)]
-                |x| squares = simd.mul_add(x, x, squares),
-            );
-            let scale = simd.splat(1.0 / (simd.sum(squares) / channels as f32 + eps).sqrt());
-            simd::change(
-                simd,
-                to,
-                #[inline(always)]
-                |at, x| simd.mul_add(simd.mul(x, scale), simd::at(simd, weight, at), simd::at(simd, bias, at)),
+                |at| {
+                    let scaled = simd.mul(simd.sub(simd::at(simd, x, at), mean), scale);
+                    simd.mul_add(scaled, simd::at(simd, weight, at), simd::at(simd, bias, at))
+                },
             );
         }
     }
 }
 
-/// `activation` of every number.
-///
-/// # Panics
-/// For [`Activation::Geglu`], which is of two numbers.
-pub fn activate(path: Path, x: &[f32], activation: Activation) -> Vec<f32> {
+/// [`Kernels::activate`](crate::Kernels::activate)
+pub(crate) fn activate<N: Number>(path: Path, x: &[N], activation: Activation) -> Vec<N> {
     assert_ne!(activation, Activation::Geglu, "gating is a matter of two numbers");
     let mut output = Output::new(x.len());
     let parts = output.parts();
     pool::each(x.len().div_ceil(CHUNK), |task| {
         let range = task * CHUNK..x.len().min((task + 1) * CHUNK);
-        // SAFETY: the output is there, and every task has its own chunk.
+        // SAFETY: every task has its own chunk.
         let to = unsafe { parts.part(range.start, range.len()) };
-        to.copy_from_slice(&x[range]);
-        path.run(Activate { to, activation });
+        path.run(Activate { x: &x[range], activation, to });
     });
     // SAFETY: the tasks have written every chunk.
     unsafe { output.written() }
 }
 
-struct Activate<'a> {
-    to: &'a mut [f32],
+struct Activate<'a, N> {
+    x: &'a [N],
     activation: Activation,
+    to: &'a mut [MaybeUninit<N>],
 }
 
-impl Work for Activate<'_> {
+impl<N: Number> Work for Activate<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { to, activation } = self;
-        simd::change(
+        let Self { x, activation, to } = self;
+        simd::fill(
             simd,
             to,
             #[inline(always)]
-            |_, x| activation.of(simd, x),
+            |at| activation.of(simd, simd::at(simd, x, at)),
         );
     }
 }

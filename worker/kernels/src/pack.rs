@@ -1,80 +1,82 @@
 //! Weights in the order in which products read them.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::memory::{Buffer, Output};
+use crate::memory::{Buffer, Parts};
+use crate::number::{Number, place_in_panel};
 use crate::pool;
 
 /// Columns of a panel of a packed matrix.
 pub const PANEL: usize = 32;
-/// Most rows of a block: a panel of it (32 KiB) and the rows that it meets fit into the first cache.
-const DEPTH_BLOCK_MAX: usize = 256;
 
 /// A matrix `[depth, columns]`, cut into blocks of rows, each of which is cut into panels of [`PANEL`] columns; the last
-/// panel is filled up with zeros.
+/// panel is filled up with zeros, and so are the rows of a block that products take at once.
 ///
 /// A product reads it from its beginning to its end.
-pub struct PackedMatrix {
+pub struct PackedMatrix<N> {
     depth: usize,
     columns: usize,
-    numbers: Buffer,
+    memory: Buffer,
+    numbers: PhantomData<N>,
 }
 
-impl fmt::Debug for PackedMatrix {
+impl<N> fmt::Debug for PackedMatrix<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PackedMatrix {}×{}", self.depth, self.columns)
     }
 }
 
-impl PackedMatrix {
-    /// Packs `weights`, `[columns, depth]`, whose number at depth `order(k)` becomes the one at depth `k`.
-    ///
-    /// # Panics
-    /// When `weights` have another size.
-    pub fn new(weights: &[f32], columns: usize, depth: usize, order: impl Fn(usize) -> usize) -> Self {
+impl<N: Number> PackedMatrix<N> {
+    /// [`Kernels::pack`](crate::Kernels::pack)
+    pub(crate) fn new(weights: &[N], columns: usize, depth: usize, taps: usize) -> Self {
         assert_eq!(weights.len(), columns * depth, "weights are {columns} columns of {depth}");
-        let order: Vec<usize> = (0..depth).map(order).collect();
-        Self::filled(depth, columns, |rows, column, to| {
+        assert!(depth.is_multiple_of(taps), "{depth} rows are no inputs of {taps} taps");
+        let inputs = depth / taps;
+        Self::filled(depth, columns, |_, column| {
             let from = &weights[column * depth..][..depth];
-            for (to, row) in to.chunks_mut(PANEL).zip(rows) {
-                to[0] = from[order[row]];
-            }
+            move |row| from[row % inputs * taps + row / inputs]
         })
     }
 
-    /// The matrix with `delta`, `[depth, columns]`, added to it.
-    ///
-    /// # Panics
-    /// When `delta` has another size.
-    pub fn plus(&self, delta: &[f32]) -> Self {
+    /// [`Kernels::plus`](crate::Kernels::plus)
+    pub(crate) fn plus(&self, delta: &[f32]) -> Self {
         let Self { depth, columns, .. } = *self;
         assert_eq!(delta.len(), depth * columns, "a difference is of the matrix's size");
-        Self::filled(depth, columns, |rows, column, to| {
-            let from = &self.panel(&rows, column / PANEL)[column % PANEL..];
-            for ((to, from), row) in to.chunks_mut(PANEL).zip(from.chunks(PANEL)).zip(rows) {
-                to[0] = from[0] + delta[row * columns + column];
+        Self::filled(depth, columns, |rows, column| {
+            let (start, panel) = (rows.start, self.panel(rows, column / PANEL));
+            move |row| {
+                let number = panel[place_in_panel::<N>(row - start, column % PANEL)];
+                N::from_f32(number.to_f32() + delta[row * columns + column])
             }
         })
     }
 
-    /// `fill` is called with the rows of a block, a column, and the rest of its panel, where the column's numbers stand
-    /// at every [`PANEL`]th place.
-    fn filled(depth: usize, columns: usize, fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync) -> Self {
+    /// `column` is called with the rows of a block and a column, and says what its number in each of them is.
+    fn filled<C: Fn(usize) -> N>(
+        depth: usize,
+        columns: usize,
+        column: impl Fn(&Range<usize>, usize) -> C + Sync,
+    ) -> Self {
         let panels = columns.div_ceil(PANEL);
-        let mut numbers = Buffer::zeros(panels * PANEL * depth);
-        let blocks: Vec<Range<usize>> = blocks(depth).collect();
-        let parts = Output::parts_of(numbers.as_mut_slice());
+        let blocks: Vec<Range<usize>> = blocks::<N>(depth).collect();
+        let len = blocks.last().map_or(0, |last| place::<N>(last, panels, panels).start);
+        let mut memory = Buffer::zeros::<N>(len);
+        let parts = Parts::of(memory.as_mut_slice::<N>());
         pool::each(blocks.len() * panels, |task| {
             let (rows, panel) = (&blocks[task / panels], task % panels);
-            let (start, len) = place(rows, panel, panels);
-            // SAFETY: `parts` are of `numbers`, and every task has its own panel.
-            let to = unsafe { parts.part(start, len) };
-            for column in panel * PANEL..columns.min((panel + 1) * PANEL) {
-                fill(rows.clone(), column, &mut to[column % PANEL..]);
+            let place = place::<N>(rows, panel, panels);
+            // SAFETY: every task has its own panel.
+            let to = unsafe { parts.part(place.start, place.len()) };
+            for at in panel * PANEL..columns.min((panel + 1) * PANEL) {
+                let number = column(rows, at);
+                for row in rows.clone() {
+                    to[place_in_panel::<N>(row - rows.start, at % PANEL)] = number(row);
+                }
             }
         });
-        Self { depth, columns, numbers }
+        Self { depth, columns, memory, numbers: PhantomData }
     }
 
     /// Its rows.
@@ -88,42 +90,41 @@ impl PackedMatrix {
     }
 
     /// The matrix as it was before it was packed, `[depth, columns]`.
-    pub fn to_rows(&self) -> Vec<f32> {
-        let mut numbers = vec![0.0; self.depth * self.columns];
-        for rows in blocks(self.depth) {
-            for panel in 0..self.columns.div_ceil(PANEL) {
-                let first = panel * PANEL;
-                let width = PANEL.min(self.columns - first);
-                for (row, from) in rows.clone().zip(self.panel(&rows, panel).chunks_exact(PANEL)) {
-                    numbers[row * self.columns + first..][..width].copy_from_slice(&from[..width]);
-                }
-            }
-        }
-        numbers
+    pub fn to_rows(&self) -> Vec<N> {
+        let columns = 0..self.columns;
+        (0..self.depth).flat_map(|row| columns.clone().map(move |column| self.number(row, column))).collect()
     }
 
-    /// A panel of one of the [`blocks`]: `[rows, PANEL]`.
+    fn number(&self, row: usize, column: usize) -> N {
+        let size = block_size::<N>(self.depth);
+        let start = row / size * size;
+        let panel = self.panel(&(start..(start + size).min(self.depth)), column / PANEL);
+        panel[place_in_panel::<N>(row - start, column % PANEL)]
+    }
+
+    /// A panel of one of the [`blocks`]: its rows filled up to [`Number::DEPTH_STEP`], as [`place_in_panel`] says.
     #[inline(always)]
-    pub(crate) fn panel(&self, rows: &Range<usize>, panel: usize) -> &[f32] {
-        let (start, len) = place(rows, panel, self.columns.div_ceil(PANEL));
-        &self.numbers.as_slice()[start..start + len]
+    pub(crate) fn panel(&self, rows: &Range<usize>, panel: usize) -> &[N] {
+        &self.memory.as_slice()[place::<N>(rows, panel, self.columns.div_ceil(PANEL))]
     }
 }
 
 /// The blocks of rows, all but the last of one size.
-pub(crate) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
-    let size = block_size(depth);
+pub(crate) fn blocks<N: Number>(depth: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = block_size::<N>(depth);
     (0..depth).step_by(size).map(move |start| start..(start + size).min(depth))
 }
 
 /// Rows of the largest of the blocks.
-pub(crate) fn block_size(depth: usize) -> usize {
-    depth.div_ceil(depth.div_ceil(DEPTH_BLOCK_MAX).max(1)).max(1)
+pub(crate) fn block_size<N: Number>(depth: usize) -> usize {
+    let blocks = depth.div_ceil(N::BLOCK_ROWS).max(1);
+    depth.div_ceil(blocks).max(1).next_multiple_of(N::DEPTH_STEP)
 }
 
-/// Where a panel starts and how long it is.
+/// Where a panel lies.
 #[inline(always)]
-fn place(rows: &Range<usize>, panel: usize, panels: usize) -> (usize, usize) {
-    let len = rows.len() * PANEL;
-    (rows.start * panels * PANEL + panel * len, len)
+fn place<N: Number>(rows: &Range<usize>, panel: usize, panels: usize) -> Range<usize> {
+    let len = rows.len().next_multiple_of(N::DEPTH_STEP) * PANEL;
+    let start = rows.start * panels * PANEL + panel * len;
+    start..start + len
 }

@@ -5,17 +5,17 @@
 //! the next block, and at last writes the sums out under their [`Ending`]. How the result is cut into tasks depends on the
 //! number of threads; the sum of a number does not.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::math;
-use crate::memory::{Output, Parts, with_scratch};
+use crate::memory::{LINE_BYTES, Output, Parts, with_scratch};
+use crate::number::Number;
 use crate::pack::{PANEL, PackedMatrix, block_size, blocks};
 use crate::pool;
 use crate::simd::{self, Path, Simd, Work};
-use crate::tile::{Rows, Sums, multiply};
+use crate::tile::{Rows, Sums};
 
-/// Most rows of a task: with its sums and a block of what it multiplies it fits into the second cache.
-const ROWS_MAX: usize = 140;
 /// Most panels of a task.
 const PANELS_MAX: usize = 20;
 /// Fewest panels of a task where there are enough of them: every task gathers its rows anew.
@@ -26,32 +26,38 @@ const TASKS_PER_THREAD: usize = 4;
 const WORTH_A_THREAD: usize = 200_000;
 
 /// The rows that weights are multiplied with.
-pub(crate) trait Source: Sync {
+pub(crate) trait Source<N>: Sync {
     /// How many.
     fn rows(&self) -> usize;
 
     /// Writes the numbers `depth` of a row.
-    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [f32]);
+    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [N]);
 }
 
 /// What happens to a sum before it is written, in this order.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ending<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a, N> {
     /// `[columns]`: added to every row.
-    pub bias: Option<&'a [f32]>,
+    pub bias: Option<&'a [N]>,
     /// Added to the rows of an item.
-    pub shift: Option<Shift<'a>>,
+    pub shift: Option<Shift<'a, N>>,
     /// Added number by number, of the result's shape.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [N]>,
     /// Applied at last.
     pub activation: Activation,
 }
 
+impl<N> Default for Ending<'_, N> {
+    fn default() -> Self {
+        Self { bias: None, shift: None, residual: None, activation: Activation::Identity }
+    }
+}
+
 /// Something to add to all rows of an item of a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Shift<'a> {
+pub struct Shift<'a, N> {
     /// `[items, columns]`, or `[1, columns]` for all items.
-    pub numbers: &'a [f32],
+    pub numbers: &'a [N],
     /// Rows of an item.
     pub rows: usize,
 }
@@ -96,27 +102,32 @@ impl Activation {
 ///
 /// # Panics
 /// When a part of the ending has another size, or columns to be gated do not fall into two halves of whole panels.
-pub(crate) fn product(path: Path, source: &impl Source, weights: &PackedMatrix, ending: Ending) -> Vec<f32> {
+pub(crate) fn product<N: Number>(
+    path: Path,
+    source: &impl Source<N>,
+    weights: &PackedMatrix<N>,
+    ending: Ending<N>,
+) -> Vec<N> {
     let rows = source.rows();
     let columns = weights.columns() / ending.activation.parts();
     ending.check(rows, weights.columns());
     let mut output = Output::new(rows * columns);
     let parts = output.parts();
-    let [row_tasks, panel_tasks] = tasks(rows, weights.depth(), columns, ending.activation.parts());
+    let [row_tasks, panel_tasks] = tasks::<N>(rows, weights.depth(), columns, ending.activation.parts());
     let panels = columns.div_ceil(PANEL);
     pool::each(row_tasks * panel_tasks, |task| {
         let rows = share(rows, row_tasks, task / panel_tasks);
         let panels = share(panels, panel_tasks, task % panel_tasks);
-        path.run(Task { source, weights, ending, rows, panels, columns, parts });
+        path.run(Task { path, source, weights, ending, rows, panels, columns, parts });
     });
     // SAFETY: the tasks have written every column of every row.
     unsafe { output.written() }
 }
 
 /// Into how many tasks rows and columns are cut.
-fn tasks(rows: usize, depth: usize, columns: usize, parts: usize) -> [usize; 2] {
+fn tasks<N: Number>(rows: usize, depth: usize, columns: usize, parts: usize) -> [usize; 2] {
     let panels = columns.div_ceil(PANEL);
-    let (row_tasks, panel_tasks) = (rows.div_ceil(ROWS_MAX), panels.div_ceil(PANELS_MAX / parts));
+    let (row_tasks, panel_tasks) = (rows.div_ceil(N::TASK_ROWS), panels.div_ceil(PANELS_MAX / parts));
     let threads = pool::threads();
     if threads == 1 || rows * depth * columns * parts < WORTH_A_THREAD {
         return [row_tasks, panel_tasks];
@@ -133,136 +144,155 @@ fn share(whole: usize, parts: usize, index: usize) -> Range<usize> {
     whole * index / parts..whole * (index + 1) / parts
 }
 
-impl Ending<'_> {
+impl<N> Ending<'_, N> {
     fn check(&self, rows: usize, columns: usize) {
         let parts = self.activation.parts();
         let whole_panels = parts == 1 || columns.is_multiple_of(parts * PANEL);
         assert!(whole_panels, "{columns} columns are not gated panel by panel");
         assert!(self.bias.is_none_or(|bias| bias.len() == columns), "a bias has the columns of the weights");
         assert!(self.residual.is_none_or(|x| x.len() == rows * columns / parts), "a residual has the result's shape");
-        let fits = |shift: Shift| {
+        let fits = |shift: &Shift<N>| {
             let items = rows.div_ceil(shift.rows.max(1));
             shift.numbers.len() == columns || shift.numbers.len() == items * columns
         };
-        assert!(self.shift.is_none_or(fits), "a shift is one row, or one for each item");
+        assert!(self.shift.as_ref().is_none_or(fits), "a shift is one row, or one for each item");
     }
 }
 
 /// Some rows of a product in some of its columns.
-struct Task<'a, G> {
+struct Task<'a, N, G> {
+    path: Path,
     source: &'a G,
-    weights: &'a PackedMatrix,
-    ending: Ending<'a>,
+    weights: &'a PackedMatrix<N>,
+    ending: Ending<'a, N>,
     rows: Range<usize>,
     panels: Range<usize>,
     columns: usize,
-    parts: Parts,
+    parts: Parts<'a, MaybeUninit<N>>,
 }
 
-impl<G: Source> Work for Task<'_, G> {
+impl<N: Number, G: Source<N>> Work for Task<'_, N, G> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let parts = self.ending.activation.parts();
         let depth = self.weights.depth();
-        // A distance that is no power of two keeps rows apart in the cache.
-        let gathered = block_size(depth).next_multiple_of(PANEL) + PANEL / 2;
-        let summed = self.panels.len() * PANEL;
-        let len = self.rows.len() * gathered;
-        let needed = len + self.rows.len() * summed * parts;
-        with_scratch(
-            needed,
+        let gathered = apart::<N>(block_size::<N>(depth));
+        let summed = apart::<f32>(self.panels.len() * PANEL * self.ending.activation.parts());
+        let rows = self.rows.len().next_multiple_of(N::TILE_ROWS);
+        with_scratch::<N, _>(
+            rows * gathered,
             #[inline(always)]
-            |scratch| {
-                let (a, c) = scratch.split_at_mut(len);
-                if depth == 0 {
-                    c.fill(0.0);
-                }
-                for block in blocks(depth) {
-                    for (row, to) in self.rows.clone().zip(a.chunks_exact_mut(gathered)) {
-                        self.source.gather(row, block.clone(), &mut to[..block.len()]);
-                    }
-                    self.multiply(simd, &block, a, gathered, c, summed * parts);
-                }
-                for (row, sums) in self.rows.clone().zip(c.chunks_exact_mut(summed * parts)) {
-                    self.finish(simd, row, sums);
-                }
+            |a| {
+                with_scratch::<f32, _>(
+                    rows * summed,
+                    #[inline(always)]
+                    |c| {
+                        if depth == 0 {
+                            c.fill(0.0);
+                        }
+                        for block in blocks::<N>(depth) {
+                            for (row, to) in self.rows.clone().zip(a.chunks_exact_mut(gathered)) {
+                                let (to, rest) = to.split_at_mut(block.len());
+                                self.source.gather(row, block.clone(), to);
+                                let missing = block.len().next_multiple_of(N::DEPTH_STEP) - block.len();
+                                rest[..missing].fill(N::default());
+                            }
+                            self.multiply(simd, &block, a, gathered, c, summed);
+                        }
+                        for (row, sums) in self.rows.clone().zip(c.chunks_exact(summed)) {
+                            self.finish(simd, row, sums);
+                        }
+                    },
+                );
             },
         );
     }
 }
 
-impl<G: Source> Task<'_, G> {
+/// The distance of lines of `len` numbers: an odd number of the cache's lines, which keeps them apart in it.
+fn apart<N>(len: usize) -> usize {
+    let line = LINE_BYTES / size_of::<N>();
+    len.next_multiple_of(2 * line) + line
+}
+
+impl<N: Number, G: Source<N>> Task<'_, N, G> {
     #[inline(always)]
-    fn multiply<S: Simd>(&self, simd: S, block: &Range<usize>, a: &[f32], gathered: usize, c: &mut [f32], line: usize) {
+    fn multiply<S: Simd>(&self, simd: S, block: &Range<usize>, a: &[N], gathered: usize, c: &mut [f32], line: usize) {
         let rows = Rows { start: a.as_ptr(), distance: gathered, count: self.rows.len() };
+        let depth = block.len().next_multiple_of(N::DEPTH_STEP);
         for part in 0..self.ending.activation.parts() {
             for (at, panel) in self.panels.clone().enumerate() {
                 let columns = (self.columns - panel * PANEL).min(PANEL);
                 let from = self.weights.panel(block, part * self.columns / PANEL + panel).as_ptr();
                 let start = c[(part * self.panels.len() + at) * PANEL..].as_mut_ptr();
                 let sums = Sums { start, distance: line, columns, added: block.start > 0 };
-                // SAFETY: every gathered row has `block.len()` numbers, the panel as many rows, and every row of `c` a
-                // whole panel's width from `start` on.
-                unsafe { multiply(simd, block.len(), rows, from, sums) }
+                // SAFETY: every gathered row has `depth` numbers, the panel as many rows, and every row of `c` a whole
+                // panel's width from `start` on; there are whole tiles of both.
+                unsafe { N::multiply(simd, self.path, depth, rows, from, sums) }
             }
         }
     }
 
     /// Writes the sums of a row.
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, row: usize, sums: &mut [f32]) {
+    fn finish<S: Simd>(&self, simd: S, row: usize, sums: &[f32]) {
         let first = self.panels.start * PANEL;
         let width = (self.panels.len() * PANEL).min(self.columns - first);
         let Ending { bias, shift, residual, activation } = self.ending;
-        let line = self.panels.len() * PANEL;
-        for (part, sums) in sums.chunks_exact_mut(line).enumerate() {
-            let sums = &mut sums[..width];
-            let from = part * self.columns + first;
-            if let Some(bias) = bias {
-                add(simd, sums, &bias[from..][..width]);
+        let all = self.weights.columns();
+        let shift = shift.map(|Shift { numbers, rows }| {
+            let item = if numbers.len() == all { 0 } else { row / rows };
+            &numbers[item * all..][..all]
+        });
+        let parts: [Summed<N>; 2] = std::array::from_fn(|part| {
+            // Where nothing is gated there is one part alone.
+            let part = part.min(activation.parts() - 1);
+            let own = part * self.columns + first;
+            Summed {
+                sums: &sums[part * self.panels.len() * PANEL..],
+                bias: bias.map(|bias| &bias[own..own + width]),
+                shift: shift.map(|shift| &shift[own..own + width]),
             }
-            if let Some(Shift { numbers, rows }) = shift {
-                let all = self.weights.columns();
-                let item = if numbers.len() == all { 0 } else { row / rows };
-                add(simd, sums, &numbers[item * all + from..][..width]);
-            }
-        }
-        // SAFETY: the output is there until all tasks are done, and no two of them have a row and a column in common.
+        });
+        let residual = residual.map(|residual| &residual[row * self.columns + first..][..width]);
+        // SAFETY: no two tasks have a row and a column in common.
         let to = unsafe { self.parts.part(row * self.columns + first, width) };
-        let (value, gate) = sums.split_at_mut(line);
-        if activation == Activation::Geglu {
-            simd::change(
-                simd,
-                &mut value[..width],
-                #[inline(always)]
-                |at, x| simd.mul(x, math::gelu_erf(simd, simd::at(simd, gate, at))),
-            );
-        }
-        let value = &mut value[..width];
-        if let Some(residual) = residual {
-            add(simd, value, &residual[row * self.columns + first..][..width]);
-        }
-        match activation {
-            Activation::Identity | Activation::Geglu => {}
-            activation => simd::change(
-                simd,
-                value,
-                #[inline(always)]
-                |_, x| activation.of(simd, x),
-            ),
-        }
-        to.copy_from_slice(value);
+        simd::fill(
+            simd,
+            to,
+            #[inline(always)]
+            |at| {
+                let mut value = parts[0].at(simd, at);
+                if activation == Activation::Geglu {
+                    value = simd.mul(value, math::gelu_erf(simd, parts[1].at(simd, at)));
+                }
+                if let Some(residual) = residual {
+                    value = simd.add(value, simd::at(simd, residual, at));
+                }
+                activation.of(simd, value)
+            },
+        );
     }
 }
 
-#[inline(always)]
-fn add<S: Simd>(simd: S, to: &mut [f32], from: &[f32]) {
-    simd::change(
-        simd,
-        to,
-        #[inline(always)]
-        |at, x| simd.add(x, simd::at(simd, from, at)),
-    );
+/// The sums of a row in a task's columns, and what is added to them.
+struct Summed<'a, N> {
+    sums: &'a [f32],
+    bias: Option<&'a [N]>,
+    shift: Option<&'a [N]>,
+}
+
+impl<N: Number> Summed<'_, N> {
+    #[inline(always)]
+    fn at<S: Simd>(&self, simd: S, at: usize) -> S::Lanes {
+        let mut sum = simd::at(simd, self.sums, at);
+        if let Some(bias) = self.bias {
+            sum = simd.add(sum, simd::at(simd, bias, at));
+        }
+        if let Some(shift) = self.shift {
+            sum = simd.add(sum, simd::at(simd, shift, at));
+        }
+        sum
+    }
 }

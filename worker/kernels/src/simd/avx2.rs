@@ -3,7 +3,10 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::{Simd, Work};
+use half::bf16;
+
+use super::{Path, Simd, Work, WorkOn};
+use crate::tile::{self, Rows, Sums, Widened};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -30,7 +33,7 @@ pub(super) unsafe fn run<W: Work>(work: W) -> W::Output {
 /// [`is_here`] says so.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_apart<W: Work>(work: W) -> W::Output {
+unsafe fn run_apart<W: WorkOn<Avx2>>(work: W) {
     work.run(Avx2(()))
 }
 
@@ -49,9 +52,9 @@ impl Simd for Avx2 {
     const TILE_ROWS: usize = 6;
 
     #[inline(always)]
-    fn apart<W: Work>(self, work: W) -> W::Output {
+    fn apart<W: WorkOn<Self>>(self, work: W) {
         // SAFETY: an `Avx2` exists only where `is_here` found its instructions.
-        unsafe { black_box(run_apart::<W> as unsafe fn(W) -> W::Output)(work) }
+        unsafe { black_box(run_apart::<W> as unsafe fn(W))(work) }
     }
 
     #[inline(always)]
@@ -67,6 +70,47 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, lanes: __m256) {
         intrinsic!(_mm256_storeu_ps(to, lanes))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const bf16) -> __m256 {
+        // SAFETY: the caller has LANES numbers there, and an `Avx2` exists only where the CPU has AVX2.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16, lanes: __m256) {
+        // SAFETY: the caller has room for LANES numbers there, and an `Avx2` exists only where the CPU has AVX2.
+        unsafe {
+            let bits = _mm256_castps_si256(lanes);
+            let is_odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(is_odd, _mm256_set1_epi32(0x7fff)));
+            // What is no number stays none.
+            let no_number = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(lanes, lanes));
+            let bits = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0_0000), no_number);
+            let halves = _mm256_packus_epi32(_mm256_srli_epi32::<16>(bits), _mm256_setzero_si256());
+            let ordered = _mm256_permute4x64_epi64::<0b1000>(halves);
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(ordered));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const bf16) -> [__m256; 2] {
+        // SAFETY: the caller has LANES pairs there, and an `Avx2` exists only where the CPU has AVX2.
+        unsafe {
+            let bits = _mm256_loadu_si256(from.cast());
+            let second = _mm256_and_si256(bits, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm256_slli_epi32::<16>(bits), second].map(|bits| _mm256_castsi256_ps(bits))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_bf16(self, _: Path, depth: usize, rows: Rows<bf16>, panel: *const bf16, sums: Sums) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::multiply(self, Widened, depth, rows, panel, sums) }
     }
 
     #[inline(always)]

@@ -3,7 +3,10 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::{Simd, Work};
+use half::bf16;
+
+use super::{Path, Set, Simd, Work, WorkOn, amx};
+use crate::tile::{self, Multiplier, Rows, Sums, Widened};
 
 /// Proof that the CPU has AVX-512F.
 #[derive(Clone, Copy)]
@@ -12,6 +15,11 @@ pub(crate) struct Avx512(());
 /// Whether this CPU has it.
 pub(super) fn is_here() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+/// Whether it has dot products of bf16 as well.
+pub(super) fn has_bf16() -> bool {
+    is_x86_feature_detected!("avx512bf16")
 }
 
 /// Runs `work` compiled for it.
@@ -30,7 +38,17 @@ pub(super) unsafe fn run<W: Work>(work: W) -> W::Output {
 /// [`is_here`] says so.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx2,fma")]
-unsafe fn run_apart<W: Work>(work: W) -> W::Output {
+unsafe fn run_apart<W: WorkOn<Avx512>>(work: W) {
+    work.run(Avx512(()))
+}
+
+/// As [`run_apart`], with AVX512-BF16.
+///
+/// # Safety
+/// [`has_bf16`] says so.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+unsafe fn run_with_bf16<W: WorkOn<Avx512>>(work: W) {
     work.run(Avx512(()))
 }
 
@@ -49,9 +67,9 @@ impl Simd for Avx512 {
     const TILE_ROWS: usize = 14;
 
     #[inline(always)]
-    fn apart<W: Work>(self, work: W) -> W::Output {
+    fn apart<W: WorkOn<Self>>(self, work: W) {
         // SAFETY: an `Avx512` exists only where `is_here` found its instructions.
-        unsafe { black_box(run_apart::<W> as unsafe fn(W) -> W::Output)(work) }
+        unsafe { black_box(run_apart::<W> as unsafe fn(W))(work) }
     }
 
     #[inline(always)]
@@ -67,6 +85,51 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, lanes: __m512) {
         intrinsic!(_mm512_storeu_ps(to, lanes))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const bf16) -> __m512 {
+        // SAFETY: the caller has LANES numbers there, and an `Avx512` exists only where the CPU has AVX-512F.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16, lanes: __m512) {
+        // SAFETY: the caller has room for LANES numbers there, and an `Avx512` exists only where the CPU has AVX-512F.
+        unsafe {
+            let bits = _mm512_castps_si512(lanes);
+            let is_odd = _mm512_and_epi32(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(is_odd, _mm512_set1_epi32(0x7fff)));
+            // What is no number stays none.
+            let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(lanes, lanes);
+            let bits = _mm512_mask_blend_epi32(no_number, rounded, _mm512_set1_epi32(0x7fc0_0000));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(bits)));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const bf16) -> [__m512; 2] {
+        // SAFETY: the caller has LANES pairs there, and an `Avx512` exists only where the CPU has AVX-512F.
+        unsafe {
+            let bits = _mm512_loadu_si512(from.cast());
+            let second = _mm512_and_epi32(bits, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm512_slli_epi32::<16>(bits), second].map(|bits| _mm512_castsi512_ps(bits))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_bf16(self, path: Path, depth: usize, rows: Rows<bf16>, panel: *const bf16, sums: Sums) {
+        // SAFETY: the caller's promise, and a path of a set is made only where the CPU has its instructions.
+        unsafe {
+            match path.0 {
+                Set::Amx => amx::multiply(depth, rows, panel, sums),
+                Set::Avx512Bf16 => tile::multiply(self, Dots(()), depth, rows, panel, sums),
+                _ => tile::multiply(self, Widened, depth, rows, panel, sums),
+            }
+        }
     }
 
     #[inline(always)]
@@ -129,5 +192,44 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn largest(self, lanes: __m512) -> f32 {
         intrinsic!(_mm512_reduce_max_ps(lanes))
+    }
+}
+
+/// Two numbers of bf16 with two of them, in one instruction, where the CPU has AVX512-BF16.
+#[derive(Clone, Copy)]
+struct Dots(());
+
+impl Multiplier<Avx512> for Dots {
+    type Number = bf16;
+    type Factors = __m512bh;
+
+    const STEP: usize = 2;
+    const TILE_ROWS: usize = Avx512::TILE_ROWS;
+
+    #[inline(always)]
+    unsafe fn panel(self, _: Avx512, from: *const bf16) -> __m512bh {
+        // SAFETY: the caller has LANES pairs there; any bits are pairs of bf16.
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn row(self, _: Avx512, from: *const bf16) -> __m512bh {
+        // SAFETY: the caller has a pair there; any bits are pairs of bf16.
+        unsafe {
+            let pair = from.cast::<i32>().read_unaligned();
+            std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair))
+        }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, _: Avx512, row: __m512bh, panel: __m512bh, sum: __m512) -> __m512 {
+        // SAFETY: it is called for a path whose CPU has AVX512-BF16.
+        unsafe { _mm512_dpbf16_ps(sum, row, panel) }
+    }
+
+    #[inline(always)]
+    fn apart<W: WorkOn<Avx512>>(self, _: Avx512, work: W) {
+        // SAFETY: as above.
+        unsafe { black_box(run_with_bf16::<W> as unsafe fn(W))(work) }
     }
 }

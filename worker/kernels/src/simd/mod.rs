@@ -4,12 +4,21 @@
 //! one that the path stands for. A [`Path`] exists only where the CPU has its instructions, so running it is safe.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
 use std::fmt;
+use std::mem::MaybeUninit;
+use std::sync::LazyLock;
+
+use half::bf16;
+
+use crate::number::Number;
+use crate::tile::{Rows, Sums};
 
 /// Instructions that kernels run on; the CPU has them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,6 +26,12 @@ pub struct Path(Set);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
+    /// AVX-512, and tiles for products of bf16.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+    /// AVX-512, and dot products of bf16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -24,40 +39,39 @@ enum Set {
     Portable,
 }
 
+/// All that this CPU has, the fastest first.
+static AVAILABLE: LazyLock<Vec<Path>> = LazyLock::new(|| {
+    let mut sets = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx512 = avx512::is_here();
+        // Where there are tiles, dot products take longer than what they replace.
+        let rest = [(amx::is_here(), Set::Amx), (avx512::has_bf16(), Set::Avx512Bf16), (true, Set::Avx512)];
+        sets.extend(rest.into_iter().filter(|(is_here, _)| avx512 && *is_here).map(|(_, set)| set));
+        sets.extend(avx2::is_here().then_some(Set::Avx2));
+    }
+    sets.push(Set::Portable);
+    sets.into_iter().map(Path).collect()
+});
+
 impl Path {
     /// The fastest that this CPU has.
     pub fn detected() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if avx512::is_here() {
-                return Self(Set::Avx512);
-            }
-            if avx2::is_here() {
-                return Self(Set::Avx2);
-            }
-        }
-        Self(Set::Portable)
+        AVAILABLE[0]
     }
 
     /// All that this CPU has, the fastest first.
-    pub fn available() -> Vec<Self> {
-        let mut paths = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if avx512::is_here() {
-                paths.push(Self(Set::Avx512));
-            }
-            if avx2::is_here() {
-                paths.push(Self(Set::Avx2));
-            }
-        }
-        paths.push(Self(Set::Portable));
-        paths
+    pub fn available() -> &'static [Self] {
+        &AVAILABLE
     }
 
     /// How people call it.
     pub fn name(self) -> &'static str {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => "AVX-512 and AMX",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16 => "AVX-512 and BF16",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]
@@ -71,10 +85,10 @@ impl Path {
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a path of this set is made only where `is_here` found its instructions.
-            Set::Avx512 => unsafe { avx512::run(work) },
+            // SAFETY: a path of one of these sets is made only where `is_here` found AVX-512.
+            Set::Amx | Set::Avx512Bf16 | Set::Avx512 => unsafe { avx512::run(work) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
+            // SAFETY: as above, AVX2.
             Set::Avx2 => unsafe { avx2::run(work) },
             Set::Portable => work.run(portable::Portable),
         }
@@ -96,18 +110,23 @@ pub(crate) trait Work {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// As [`Work`], for vectors of one instruction set alone.
+pub trait WorkOn<S> {
+    fn run(self, simd: S);
+}
+
 /// Vectors of one instruction set. A value of the type proves that the CPU has it.
-pub(crate) trait Simd: Copy {
+pub trait Simd: Copy {
     /// [`Self::LANES`] numbers.
     type Lanes: Copy;
 
     /// Numbers of a vector.
     const LANES: usize;
-    /// Rows of a tile of products (see [`crate::tile`]) two vectors wide: as many as the registers hold.
+    /// Rows of a tile of products of f32 (see [`crate::tile`]) two vectors wide: as many as the registers hold.
     const TILE_ROWS: usize;
 
     /// Runs `work` in a function of its own: what wants all registers shares them with nothing around it.
-    fn apart<W: Work>(self, work: W) -> W::Output;
+    fn apart<W: WorkOn<Self>>(self, work: W);
 
     fn splat(self, value: f32) -> Self::Lanes;
     /// Reads [`Self::LANES`] numbers.
@@ -120,6 +139,27 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// There is room for them at `to`.
     unsafe fn store(self, to: *mut f32, lanes: Self::Lanes);
+
+    /// Reads [`Self::LANES`] numbers of bf16.
+    ///
+    /// # Safety
+    /// They lie at `from`.
+    unsafe fn load_bf16(self, from: *const bf16) -> Self::Lanes;
+    /// Writes [`Self::LANES`] numbers as bf16, each the nearest, the even one of two.
+    ///
+    /// # Safety
+    /// There is room for them at `to`.
+    unsafe fn store_bf16(self, to: *mut bf16, lanes: Self::Lanes);
+    /// Reads [`Self::LANES`] pairs of bf16: the first number of each, and the second.
+    ///
+    /// # Safety
+    /// They lie at `from`.
+    unsafe fn load_pairs(self, from: *const bf16) -> [Self::Lanes; 2];
+    /// [`crate::tile::multiply`] by the fastest instructions of `path` for products of bf16; rows are done in whole tiles.
+    ///
+    /// # Safety
+    /// As there, for rows and sums up to a multiple of [`Number::TILE_ROWS`], and `path` has these vectors.
+    unsafe fn multiply_bf16(self, path: Path, depth: usize, rows: Rows<bf16>, panel: *const bf16, sums: Sums);
 
     /// Brings the line of the cache at `at` nearer, where the CPU can; any address will do.
     fn prefetch(self, at: *const f32);
@@ -139,22 +179,24 @@ pub(crate) trait Simd: Copy {
     /// `a · 2ⁿ` for integers `n` in `[-126, 127]`.
     fn scale(self, a: Self::Lanes, n: Self::Lanes) -> Self::Lanes;
 
-    /// The numbers of `from`, at most [`Self::LANES`] of them, and `fill` in place of those that lack.
+    /// The numbers of `from`, at most [`Self::LANES`] of them, and zeros in place of those that lack.
     #[inline(always)]
-    fn load_part(self, from: &[f32], fill: f32) -> Self::Lanes {
-        let mut whole = [fill; LANES_MAX];
+    fn load_part<N: Number>(self, from: &[N]) -> Self::Lanes {
+        let mut whole = [N::default(); LANES_MAX];
         let count = from.len().min(Self::LANES);
         whole[..count].copy_from_slice(&from[..count]);
         // SAFETY: LANES is at most LANES_MAX.
-        unsafe { self.load(whole.as_ptr()) }
+        unsafe { N::load(self, whole.as_ptr()) }
     }
 
     /// Writes the first numbers of `lanes` to `to`, at most [`Self::LANES`] of them.
     #[inline(always)]
-    fn store_part(self, to: &mut [f32], lanes: Self::Lanes) {
-        let whole = self.to_array(lanes);
+    fn store_part<N: Number>(self, to: &mut [MaybeUninit<N>], lanes: Self::Lanes) {
+        let mut whole = [N::default(); LANES_MAX];
+        // SAFETY: LANES is at most LANES_MAX.
+        unsafe { N::store(self, whole.as_mut_ptr(), lanes) }
         let count = to.len().min(Self::LANES);
-        to[..count].copy_from_slice(&whole[..count]);
+        to[..count].write_copy_of_slice(&whole[..count]);
     }
 
     /// The numbers, and zeros behind them.
@@ -194,16 +236,16 @@ fn halved(mut numbers: [f32; LANES_MAX], lanes: usize, join: impl Fn(f32, f32) -
     numbers[0]
 }
 
-/// Calls `f` for each vector of `x`; the last one is filled up with zeros and tells how many numbers count.
+/// Calls `f` for each vector of `x`; the last one is filled up with zeros.
 #[inline(always)]
-pub(crate) fn each<S: Simd>(simd: S, x: &[f32], mut f: impl FnMut(S::Lanes)) {
+pub(crate) fn each<S: Simd, N: Number>(simd: S, x: &[N], mut f: impl FnMut(S::Lanes)) {
     let mut chunks = x.chunks_exact(S::LANES);
     for chunk in &mut chunks {
         // SAFETY: a chunk has LANES numbers.
-        f(unsafe { simd.load(chunk.as_ptr()) });
+        f(unsafe { N::load(simd, chunk.as_ptr()) });
     }
     if !chunks.remainder().is_empty() {
-        f(simd.load_part(chunks.remainder(), 0.0));
+        f(simd.load_part(chunks.remainder()));
     }
 }
 
@@ -217,19 +259,19 @@ pub(crate) fn change<S: Simd>(simd: S, x: &mut [f32], mut f: impl FnMut(usize, S
         unsafe { simd.store(chunk.as_mut_ptr(), f(at * S::LANES, simd.load(chunk.as_ptr()))) }
     }
     if !rest.is_empty() {
-        let lanes = f(whole, simd.load_part(rest, 0.0));
-        simd.store_part(rest, lanes);
+        let lanes = f(whole, simd.load_part::<f32>(rest));
+        rest.copy_from_slice(&simd.to_array(lanes)[..rest.len()]);
     }
 }
 
 /// Writes to each vector of `x` what `f` makes of where it begins.
 #[inline(always)]
-pub(crate) fn fill<S: Simd>(simd: S, x: &mut [f32], mut f: impl FnMut(usize) -> S::Lanes) {
+pub(crate) fn fill<S: Simd, N: Number>(simd: S, x: &mut [MaybeUninit<N>], mut f: impl FnMut(usize) -> S::Lanes) {
     let whole = x.len() / S::LANES * S::LANES;
     let (body, rest) = x.split_at_mut(whole);
     for (at, chunk) in body.chunks_exact_mut(S::LANES).enumerate() {
         // SAFETY: a chunk has room for LANES numbers.
-        unsafe { simd.store(chunk.as_mut_ptr(), f(at * S::LANES)) }
+        unsafe { N::store(simd, chunk.as_mut_ptr().cast(), f(at * S::LANES)) }
     }
     if !rest.is_empty() {
         simd.store_part(rest, f(whole));
@@ -238,12 +280,12 @@ pub(crate) fn fill<S: Simd>(simd: S, x: &mut [f32], mut f: impl FnMut(usize) -> 
 
 /// The vector of `x` that begins at `at`, filled up with zeros.
 #[inline(always)]
-pub(crate) fn at<S: Simd>(simd: S, x: &[f32], at: usize) -> S::Lanes {
+pub(crate) fn at<S: Simd, N: Number>(simd: S, x: &[N], at: usize) -> S::Lanes {
     let from = &x[at..];
     if from.len() >= S::LANES {
         // SAFETY: LANES numbers are there.
-        unsafe { simd.load(from.as_ptr()) }
+        unsafe { N::load(simd, from.as_ptr()) }
     } else {
-        simd.load_part(from, 0.0)
+        simd.load_part(from)
     }
 }

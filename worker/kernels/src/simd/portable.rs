@@ -1,6 +1,9 @@
 //! Any CPU: eight numbers in an array, which the compiler puts into the vectors that the target has.
 
-use super::{Simd, Work};
+use half::bf16;
+
+use super::{Path, Simd, WorkOn};
+use crate::tile::{self, Rows, Sums, Widened};
 
 /// What every CPU can.
 #[derive(Clone, Copy)]
@@ -21,8 +24,8 @@ impl Simd for Portable {
     const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 5 } else { 2 };
 
     #[inline(never)]
-    fn apart<W: Work>(self, work: W) -> W::Output {
-        work.run(self)
+    fn apart<W: WorkOn<Self>>(self, work: W) {
+        work.run(self);
     }
 
     #[inline(always)]
@@ -40,6 +43,32 @@ impl Simd for Portable {
     unsafe fn store(self, to: *mut f32, lanes: [f32; 8]) {
         // SAFETY: the caller has room for LANES numbers there.
         unsafe { to.cast::<[f32; 8]>().write(lanes) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const bf16) -> [f32; 8] {
+        // SAFETY: the caller has LANES numbers there.
+        let numbers = unsafe { from.cast::<[bf16; 8]>().read() };
+        numbers.map(|number| f32::from_bits(u32::from(number.to_bits()) << 16))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16, lanes: [f32; 8]) {
+        // SAFETY: the caller has room for LANES numbers there.
+        unsafe { to.cast::<[bf16; 8]>().write(lanes.map(bf16::from_f32)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const bf16) -> [[f32; 8]; 2] {
+        // SAFETY: the caller has LANES pairs there.
+        let pairs = unsafe { from.cast::<[[bf16; 2]; 8]>().read() };
+        [0, 1].map(|at| pairs.map(|pair| f32::from_bits(u32::from(pair[at].to_bits()) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_bf16(self, _: Path, depth: usize, rows: Rows<bf16>, panel: *const bf16, sums: Sums) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::multiply(self, Widened, depth, rows, panel, sums) }
     }
 
     #[inline(always)]

@@ -1,44 +1,66 @@
-//! Every operation on [`sd_kernels`], for f32 on the CPU: shapes are checked here, numbers are made there.
+//! Every operation on [`sd_kernels`], for f32 and bf16 on the CPU: shapes are checked here, numbers are made there.
 //!
 //! Each function takes the [`Path`] that it computes on, so that tests reach all that the CPU has.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, D, DType, Device, Result, Storage, Tensor};
-use sd_kernels::{Activation, Attention, PackedMatrix, Path, Shift, Window};
+use candle_core::{D, DType, Device, Result, Storage, Tensor, WithDType};
+use half::bf16;
+use sd_kernels::{Activation, Attention, Kernels, Path, Shift, Window};
 
+use super::layers::{Packed, of_packed};
 use super::{Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, Padding, reference};
+
+/// What tensors and kernels both know.
+pub(super) trait Number: Kernels + WithDType {}
+
+impl<N: Kernels + WithDType> Number for N {}
 
 /// Whether activations are what these operations compute with.
 pub fn computes(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
+    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::BF16)
+}
+
+/// Calls a function for the type of a tensor's numbers.
+macro_rules! by_dtype {
+    ($x:expr, $function:ident($($argument:expr),*)) => {
+        match $x.dtype() {
+            DType::F32 => $function::<f32>($($argument),*),
+            DType::BF16 => $function::<bf16>($($argument),*),
+            other => candle_core::bail!("f32 or bf16 is expected, not {other:?}"),
+        }
+    };
 }
 
 /// The numbers of a tensor, where they lie.
-struct Numbers<S> {
+struct Numbers<S, N> {
     storage: S,
     range: Range<usize>,
+    of: PhantomData<N>,
 }
 
-/// The numbers of a contiguous tensor of f32 on the CPU, where they lie.
+/// The numbers of a contiguous tensor on the CPU, where they lie.
 ///
 /// # Errors
 /// When the tensor is another one.
-pub(super) fn numbers(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
+pub(super) fn numbers<N: Number>(tensor: &Tensor) -> Result<impl Deref<Target = [N]>> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else { candle_core::bail!("a tensor is not contiguous") };
     match &*storage {
-        Storage::Cpu(CpuStorage::F32(_)) => Ok(Numbers { storage, range: start..end }),
-        _ => candle_core::bail!("f32 on the CPU is expected, not {:?}", tensor.dtype()),
+        Storage::Cpu(numbers) if N::cpu_storage_as_slice(numbers).is_ok() => {
+            Ok(Numbers { storage, range: start..end, of: PhantomData })
+        }
+        _ => candle_core::bail!("{:?} on the CPU is expected, not {:?}", N::DTYPE, tensor.dtype()),
     }
 }
 
-impl<S: Deref<Target = Storage>> Deref for Numbers<S> {
-    type Target = [f32];
+impl<S: Deref<Target = Storage>, N: Number> Deref for Numbers<S, N> {
+    type Target = [N];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[N] {
         match &*self.storage {
-            Storage::Cpu(CpuStorage::F32(numbers)) => &numbers[self.range.clone()],
+            Storage::Cpu(numbers) => N::cpu_storage_as_slice(numbers).map_or(&[], |all| &all[self.range.clone()]),
             _ => &[],
         }
     }
@@ -48,7 +70,7 @@ impl<S: Deref<Target = Storage>> Deref for Numbers<S> {
 ///
 /// # Errors
 /// When shapes do not fit.
-pub fn conv2d(path: Path, x: &Tensor, conv: &Conv2d, weight: &PackedMatrix, ending: Ending) -> Result<Tensor> {
+pub fn conv2d(path: Path, x: &Tensor, conv: &Conv2d, weight: &Packed, ending: Ending) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
     upsample_conv2d(path, x, conv, weight, [height, width], ending)
 }
@@ -61,47 +83,53 @@ pub fn upsample_conv2d(
     path: Path,
     x: &Tensor,
     conv: &Conv2d,
-    weight: &PackedMatrix,
+    weight: &Packed,
     seen: [usize; 2],
     ending: Ending,
 ) -> Result<Tensor> {
     let (batch, height, width, channels) = x.dims4()?;
     let Conv2d { kernel, stride, padding: Padding { before, behind }, .. } = *conv;
-    if weight.depth() != kernel * kernel * channels {
-        candle_core::bail!("{} channels are expected, not {channels}", weight.depth() / (kernel * kernel))
+    let (depth, columns) = weight.dims();
+    if depth != kernel * kernel * channels {
+        candle_core::bail!("{} channels are expected, not {channels}", depth / (kernel * kernel))
     }
     let (size, padding) = ([height, width], [before, behind]);
     let window = Window { batch, size, seen, channels, kernel, stride, padding };
     let Some([out_height, out_width]) = window.places() else {
         candle_core::bail!("a {kernel}×{kernel} kernel does not fit into {}×{}", seen[0], seen[1])
     };
-    let dims = vec![batch, out_height, out_width, weight.columns()];
-    let x = x.contiguous()?;
-    let x = numbers(&x)?;
-    finished(dims, conv.bias.as_ref(), ending, |ending| sd_kernels::conv2d(path, &x, window, weight, ending))
+    let dims = vec![batch, out_height, out_width, columns];
+    let (x, bias) = (x.contiguous()?, conv.bias.as_ref());
+    of_packed!(weight, weight => {
+        let x = numbers(&x)?;
+        finished(dims, bias, ending, |ending| Kernels::conv2d(path, &x, window, weight, ending))
+    })
 }
 
 /// [`linear_then`](super::linear_then).
 ///
 /// # Errors
 /// When shapes do not fit.
-pub fn linear(path: Path, x: &Tensor, linear: &Linear, weight: &PackedMatrix, ending: Ending) -> Result<Tensor> {
+pub fn linear(path: Path, x: &Tensor, linear: &Linear, weight: &Packed, ending: Ending) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
-    if dims.pop() != Some(weight.depth()) {
-        candle_core::bail!("{} channels are expected, not {:?}", weight.depth(), x.dims())
+    let (depth, columns) = weight.dims();
+    if dims.pop() != Some(depth) {
+        candle_core::bail!("{depth} channels are expected, not {:?}", x.dims())
     }
-    dims.push(weight.columns());
-    let x = x.contiguous()?;
-    let x = numbers(&x)?;
-    finished(dims, linear.bias.as_ref(), ending, |ending| sd_kernels::linear(path, &x, weight, ending))
+    dims.push(columns);
+    let (x, bias) = (x.contiguous()?, linear.bias.as_ref());
+    of_packed!(weight, weight => {
+        let x = numbers(&x)?;
+        finished(dims, bias, ending, |ending| Kernels::linear(path, &x, weight, ending))
+    })
 }
 
 /// What `product` makes under the bias and the ending: a tensor of `dims`, or of half the channels where they are gated.
-fn finished(
+fn finished<N: Number>(
     mut dims: Vec<usize>,
     bias: Option<&Tensor>,
     ending: Ending,
-    product: impl FnOnce(sd_kernels::Ending) -> Vec<f32>,
+    product: impl FnOnce(sd_kernels::Ending<N>) -> Vec<N>,
 ) -> Result<Tensor> {
     let columns = dims.last().copied().unwrap_or(0);
     let gated = ending.activation == Activation::Geglu;
@@ -149,10 +177,13 @@ pub fn group_norm(path: Path, x: &Tensor, norm: &GroupNorm, activation: Activati
     if x.dim(D::Minus1)? != norm.weight.dim(0)? {
         candle_core::bail!("{} channels are expected, not {:?}", norm.weight.dim(0)?, x.dims())
     }
-    let x = x.contiguous()?;
-    let (y, weight, bias) = (numbers(&x)?, numbers(&norm.weight)?, numbers(&norm.bias)?);
+    by_dtype!(x, group_norm_of(path, &x.contiguous()?, norm, activation))
+}
+
+fn group_norm_of<N: Number>(path: Path, x: &Tensor, norm: &GroupNorm, activation: Activation) -> Result<Tensor> {
+    let (y, weight, bias) = (numbers::<N>(x)?, numbers(&norm.weight)?, numbers(&norm.bias)?);
     let norm = sd_kernels::GroupNorm { weight: &weight, bias: &bias, groups: norm.groups, eps: norm.eps };
-    let y = sd_kernels::group_norm(path, &y, x.dim(0)?, norm, activation);
+    let y = N::group_norm(path, &y, x.dim(0)?, norm, activation);
     Tensor::from_vec(y, x.shape(), &Device::Cpu)
 }
 
@@ -164,9 +195,12 @@ pub fn layer_norm(path: Path, x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
     if x.dim(D::Minus1)? != norm.weight.dim(0)? {
         candle_core::bail!("{} channels are expected, not {:?}", norm.weight.dim(0)?, x.dims())
     }
-    let x = x.contiguous()?;
-    let (y, weight, bias) = (numbers(&x)?, numbers(&norm.weight)?, numbers(&norm.bias)?);
-    let y = sd_kernels::layer_norm(path, &y, &weight, &bias, norm.eps);
+    by_dtype!(x, layer_norm_of(path, &x.contiguous()?, norm))
+}
+
+fn layer_norm_of<N: Number>(path: Path, x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
+    let (y, weight, bias) = (numbers::<N>(x)?, numbers(&norm.weight)?, numbers(&norm.bias)?);
+    let y = N::layer_norm(path, &y, &weight, &bias, norm.eps);
     Tensor::from_vec(y, x.shape(), &Device::Cpu)
 }
 
@@ -181,9 +215,12 @@ pub fn attention(path: Path, q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -
     if [k.dims(), v.dims()] != [[batch, keys, channels]; 2] || keys == 0 || !channels.is_multiple_of(heads.max(1)) {
         candle_core::bail!("{heads} heads do not read {:?} by {:?} with {:?}", k.dims(), v.dims(), q.dims())
     }
-    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
     let shape = Attention { batch, queries, keys, heads, channels: channels / heads.max(1), causal };
-    let y = sd_kernels::attention(path, &numbers(&q)?, &numbers(&k)?, &numbers(&v)?, shape);
+    by_dtype!(q, attention_of(path, &q.contiguous()?, &k.contiguous()?, &v.contiguous()?, shape))
+}
+
+fn attention_of<N: Number>(path: Path, q: &Tensor, k: &Tensor, v: &Tensor, shape: Attention) -> Result<Tensor> {
+    let y = N::attention(path, &numbers(q)?, &numbers(k)?, &numbers(v)?, shape);
     Tensor::from_vec(y, q.shape(), &Device::Cpu)
 }
 
@@ -192,8 +229,11 @@ pub fn attention(path: Path, q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -
 /// # Errors
 /// When the tensor is another one than [`computes`] says.
 pub fn activate(path: Path, x: &Tensor, activation: Activation) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    Tensor::from_vec(sd_kernels::activate(path, &numbers(&x)?, activation), x.shape(), &Device::Cpu)
+    by_dtype!(x, activate_of(path, &x.contiguous()?, activation))
+}
+
+fn activate_of<N: Number>(path: Path, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    Tensor::from_vec(N::activate(path, &numbers(x)?, activation), x.shape(), &Device::Cpu)
 }
 
 #[cfg(test)]

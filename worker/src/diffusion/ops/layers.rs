@@ -3,32 +3,85 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
-use sd_kernels::PackedMatrix;
+use half::bf16;
+use sd_kernels::{Kernels, PackedMatrix};
 
-use super::cpu::numbers;
+use super::cpu::{Number, numbers};
 
 /// A matrix that activations are multiplied with, `[in, out]`. A copy shares its memory.
 #[derive(Clone, Debug)]
 pub(super) enum Weight {
     /// For [`reference`](super::reference).
     Rows(Tensor),
-    /// For [`cpu`](super::cpu): f32 on the CPU.
-    Packed(Arc<PackedMatrix>),
+    /// For [`cpu`](super::cpu).
+    Packed(Packed),
+}
+
+/// A matrix on the CPU, of one of the types that [`cpu`](super::cpu) computes with.
+#[derive(Clone, Debug)]
+pub enum Packed {
+    /// f32
+    F32(Arc<PackedMatrix<f32>>),
+    /// bf16
+    Bf16(Arc<PackedMatrix<bf16>>),
+}
+
+/// Evaluates an expression for whichever matrix a [`Packed`] has.
+macro_rules! of_packed {
+    ($packed:expr, $matrix:ident => $then:expr) => {
+        match $packed {
+            $crate::diffusion::ops::layers::Packed::F32($matrix) => $then,
+            $crate::diffusion::ops::layers::Packed::Bf16($matrix) => $then,
+        }
+    };
+}
+pub(super) use of_packed;
+
+impl Packed {
+    /// Packs `weight`, `[out, in · taps]`, or says that its type is another one.
+    fn new(weight: &Tensor, taps: usize) -> Result<Option<Self>> {
+        fn packed<N: Number>(weight: &Tensor, taps: usize) -> Result<Arc<PackedMatrix<N>>> {
+            let (outputs, depth) = weight.dims2()?;
+            let weight = weight.contiguous()?;
+            let weight = numbers(&weight)?;
+            Ok(Arc::new(N::pack(&weight, outputs, depth, taps)))
+        }
+        if !weight.device().is_cpu() {
+            return Ok(None);
+        }
+        Ok(match weight.dtype() {
+            DType::F32 => Some(Self::F32(packed(weight, taps)?)),
+            DType::BF16 => Some(Self::Bf16(packed(weight, taps)?)),
+            _ => None,
+        })
+    }
+
+    /// `[in, out]`
+    pub(super) fn dims(&self) -> (usize, usize) {
+        of_packed!(self, matrix => (matrix.depth(), matrix.columns()))
+    }
+
+    fn rows(&self) -> Result<Tensor> {
+        of_packed!(self, matrix => Tensor::from_vec(matrix.to_rows(), self.dims(), &Device::Cpu))
+    }
+
+    fn plus(&self, delta: &[f32]) -> Self {
+        match self {
+            Self::F32(matrix) => Self::F32(Arc::new(f32::plus(matrix, delta))),
+            Self::Bf16(matrix) => Self::Bf16(Arc::new(bf16::plus(matrix, delta))),
+        }
+    }
 }
 
 impl Weight {
     /// Lays out `weight`, `[out, in · taps]` as torch stores it with the taps of an input side by side. Here the inputs of
     /// a tap stand side by side.
     fn new(weight: &Tensor, taps: usize) -> Result<Self> {
-        let (outputs, depth) = weight.dims2()?;
-        let inputs = depth / taps;
-        if weight.device().is_cpu() && weight.dtype() == DType::F32 {
-            let weight = weight.contiguous()?;
-            let weight = numbers(&weight)?;
-            let packed = PackedMatrix::new(&weight, outputs, depth, |k| k % inputs * taps + k / inputs);
-            return Ok(Self::Packed(Arc::new(packed)));
+        if let Some(packed) = Packed::new(weight, taps)? {
+            return Ok(Self::Packed(packed));
         }
-        let by_tap = weight.reshape((outputs, inputs, taps))?.permute((2, 1, 0))?;
+        let (outputs, depth) = weight.dims2()?;
+        let by_tap = weight.reshape((outputs, depth / taps, taps))?.permute((2, 1, 0))?;
         Ok(Self::Rows(by_tap.reshape((depth, outputs))?.contiguous()?))
     }
 
@@ -36,7 +89,7 @@ impl Weight {
     fn dims(&self) -> Result<(usize, usize)> {
         match self {
             Self::Rows(rows) => rows.dims2(),
-            Self::Packed(packed) => Ok((packed.depth(), packed.columns())),
+            Self::Packed(packed) => Ok(packed.dims()),
         }
     }
 
@@ -44,9 +97,7 @@ impl Weight {
     pub(super) fn rows(&self) -> Result<Tensor> {
         match self {
             Self::Rows(rows) => Ok(rows.clone()),
-            Self::Packed(packed) => {
-                Tensor::from_vec(packed.to_rows(), (packed.depth(), packed.columns()), &Device::Cpu)
-            }
+            Self::Packed(packed) => packed.rows(),
         }
     }
 
@@ -56,10 +107,10 @@ impl Weight {
             Self::Rows(rows) => Ok(Self::Rows(rows.to_dtype(DType::F32)?.add(delta)?.to_dtype(rows.dtype())?)),
             Self::Packed(packed) => {
                 let delta = delta.contiguous()?;
-                if delta.dims2()? != self.dims()? {
+                if delta.dims2()? != packed.dims() {
                     candle_core::bail!("a difference of {:?} is not of {packed:?}", delta.dims())
                 }
-                Ok(Self::Packed(Arc::new(packed.plus(&numbers(&delta)?))))
+                Ok(Self::Packed(packed.plus(&numbers(&delta)?)))
             }
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`layers`] | weights, laid out once at load: `Conv2d`, `Linear`, `GroupNorm`, `LayerNorm` |
 //! | [`mod@reference`] | the operations on candle tensor operations, on any device: the oracle of every faster path |
-//! | [`mod@cpu`] | the operations on [`sd_kernels`], for f32 on the CPU |
+//! | [`mod@cpu`] | the operations on [`sd_kernels`], for f32 and bf16 on the CPU |
 //!
 //! Networks call the functions of this file and never name a path below: which one is taken is said by where the weights
 //! were laid out for, or by where the activations are. A device's own kernels stand behind the same signatures and are
