@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use crate::math;
 use crate::simd::{Path, Simd};
 use crate::tile::{self, Rows, Singles, Sums};
 
@@ -36,6 +37,9 @@ pub trait Number: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// # Safety
     /// There is room for them at `to`.
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes);
+
+    /// `2^x` as exact as this type of numbers is; numbers that f32 has none for become the smallest or the largest.
+    fn exp2<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes;
 
     /// `rows · panel` into `sums`: see [`tile::multiply`].
     ///
@@ -80,6 +84,11 @@ impl Number for f32 {
     }
 
     #[inline(always)]
+    fn exp2<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+        math::exp2(simd, x)
+    }
+
+    #[inline(always)]
     unsafe fn multiply<S: Simd>(simd: S, _: Path, depth: usize, rows: Rows<Self>, panel: *const Self, sums: Sums) {
         // SAFETY: the caller's promise.
         unsafe { tile::multiply(simd, Singles, depth, rows, panel, sums) }
@@ -113,6 +122,11 @@ impl Number for bf16 {
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes) {
         // SAFETY: the caller's promise.
         unsafe { simd.store_bf16(to, lanes) }
+    }
+
+    #[inline(always)]
+    fn exp2<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+        math::exp2_for_bf16(simd, x)
     }
 
     #[inline(always)]

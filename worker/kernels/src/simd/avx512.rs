@@ -8,9 +8,9 @@ use half::bf16;
 use super::{Path, Set, Simd, Work, WorkOn, amx};
 use crate::tile::{self, Multiplier, Rows, Sums, Widened};
 
-/// Proof that the CPU has AVX-512F.
+/// Proof that the CPU has AVX-512F, and AVX512-BF16 where `BF16`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const BF16: bool>(());
 
 /// Whether this CPU has it.
 pub(super) fn is_here() -> bool {
@@ -28,7 +28,16 @@ pub(super) fn has_bf16() -> bool {
 /// [`is_here`] says so.
 #[target_feature(enable = "avx512f,avx2,fma")]
 pub(super) unsafe fn run<W: Work>(work: W) -> W::Output {
-    work.run(Avx512(()))
+    work.run(Avx512::<false>(()))
+}
+
+/// As [`run`], with AVX512-BF16.
+///
+/// # Safety
+/// [`has_bf16`] says so as well.
+#[target_feature(enable = "avx512f,avx512bf16,avx512vl,avx2,fma")]
+pub(super) unsafe fn run_with_bf16<W: Work>(work: W) -> W::Output {
+    work.run(Avx512::<true>(()))
 }
 
 /// As [`run`], called through a pointer that the compiler does not see through: inlined, a loop that wants all registers is
@@ -38,17 +47,17 @@ pub(super) unsafe fn run<W: Work>(work: W) -> W::Output {
 /// [`is_here`] says so.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx2,fma")]
-unsafe fn run_apart<W: WorkOn<Avx512>>(work: W) {
+unsafe fn run_apart<const BF16: bool, W: WorkOn<Avx512<BF16>>>(work: W) {
     work.run(Avx512(()))
 }
 
 /// As [`run_apart`], with AVX512-BF16.
 ///
 /// # Safety
-/// [`has_bf16`] says so.
+/// [`has_bf16`] says so as well.
 #[inline(never)]
-#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
-unsafe fn run_with_bf16<W: WorkOn<Avx512>>(work: W) {
+#[target_feature(enable = "avx512f,avx512bf16,avx512vl,avx2,fma")]
+unsafe fn run_apart_with_bf16<const BF16: bool, W: WorkOn<Avx512<BF16>>>(work: W) {
     work.run(Avx512(()))
 }
 
@@ -60,7 +69,7 @@ macro_rules! intrinsic {
     };
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type Lanes = __m512;
 
     const LANES: usize = 16;
@@ -68,8 +77,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn apart<W: WorkOn<Self>>(self, work: W) {
-        // SAFETY: an `Avx512` exists only where `is_here` found its instructions.
-        unsafe { black_box(run_apart::<W> as unsafe fn(W))(work) }
+        // SAFETY: an `Avx512` exists only where the CPU has its instructions.
+        unsafe { black_box(run_apart::<BF16, W> as unsafe fn(W))(work) }
     }
 
     #[inline(always)]
@@ -98,8 +107,13 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16, lanes: __m512) {
-        // SAFETY: the caller has room for LANES numbers there, and an `Avx512` exists only where the CPU has AVX-512F.
+        // SAFETY: the caller has room for LANES numbers there, and an `Avx512` exists only where the CPU has its
+        // instructions; 16 numbers of bf16 are as many bits as the vector that is written.
         unsafe {
+            if BF16 {
+                let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(lanes));
+                return _mm256_storeu_si256(to.cast(), rounded);
+            }
             let bits = _mm512_castps_si512(lanes);
             let is_odd = _mm512_and_epi32(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
             let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(is_odd, _mm512_set1_epi32(0x7fff)));
@@ -199,21 +213,21 @@ impl Simd for Avx512 {
 #[derive(Clone, Copy)]
 struct Dots(());
 
-impl Multiplier<Avx512> for Dots {
+impl<const BF16: bool> Multiplier<Avx512<BF16>> for Dots {
     type Number = bf16;
     type Factors = __m512bh;
 
     const STEP: usize = 2;
-    const TILE_ROWS: usize = Avx512::TILE_ROWS;
+    const TILE_ROWS: usize = Avx512::<BF16>::TILE_ROWS;
 
     #[inline(always)]
-    unsafe fn panel(self, _: Avx512, from: *const bf16) -> __m512bh {
+    unsafe fn panel(self, _: Avx512<BF16>, from: *const bf16) -> __m512bh {
         // SAFETY: the caller has LANES pairs there; any bits are pairs of bf16.
         unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast())) }
     }
 
     #[inline(always)]
-    unsafe fn row(self, _: Avx512, from: *const bf16) -> __m512bh {
+    unsafe fn row(self, _: Avx512<BF16>, from: *const bf16) -> __m512bh {
         // SAFETY: the caller has a pair there; any bits are pairs of bf16.
         unsafe {
             let pair = from.cast::<i32>().read_unaligned();
@@ -222,14 +236,14 @@ impl Multiplier<Avx512> for Dots {
     }
 
     #[inline(always)]
-    fn mul_add(self, _: Avx512, row: __m512bh, panel: __m512bh, sum: __m512) -> __m512 {
+    fn mul_add(self, _: Avx512<BF16>, row: __m512bh, panel: __m512bh, sum: __m512) -> __m512 {
         // SAFETY: it is called for a path whose CPU has AVX512-BF16.
         unsafe { _mm512_dpbf16_ps(sum, row, panel) }
     }
 
     #[inline(always)]
-    fn apart<W: WorkOn<Avx512>>(self, _: Avx512, work: W) {
+    fn apart<W: WorkOn<Avx512<BF16>>>(self, _: Avx512<BF16>, work: W) {
         // SAFETY: as above.
-        unsafe { black_box(run_with_bf16::<W> as unsafe fn(W))(work) }
+        unsafe { black_box(run_apart_with_bf16::<BF16, W> as unsafe fn(W))(work) }
     }
 }

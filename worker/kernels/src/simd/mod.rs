@@ -45,9 +45,9 @@ static AVAILABLE: LazyLock<Vec<Path>> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     {
         let avx512 = avx512::is_here();
-        // Where there are tiles, dot products take longer than what they replace.
-        let rest = [(amx::is_here(), Set::Amx), (avx512::has_bf16(), Set::Avx512Bf16), (true, Set::Avx512)];
-        sets.extend(rest.into_iter().filter(|(is_here, _)| avx512 && *is_here).map(|(_, set)| set));
+        let bf16 = avx512::has_bf16();
+        let sets_of_512 = [(bf16 && amx::is_here(), Set::Amx), (bf16, Set::Avx512Bf16), (true, Set::Avx512)];
+        sets.extend(sets_of_512.into_iter().filter(|(is_here, _)| avx512 && *is_here).map(|(_, set)| set));
         sets.extend(avx2::is_here().then_some(Set::Avx2));
     }
     sets.push(Set::Portable);
@@ -85,10 +85,13 @@ impl Path {
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a path of one of these sets is made only where `is_here` found AVX-512.
-            Set::Amx | Set::Avx512Bf16 | Set::Avx512 => unsafe { avx512::run(work) },
+            // SAFETY: a path of one of these sets is made only where the CPU has its instructions.
+            Set::Amx | Set::Avx512Bf16 => unsafe { avx512::run_with_bf16(work) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above, AVX2.
+            // SAFETY: as above.
+            Set::Avx512 => unsafe { avx512::run(work) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
             Set::Avx2 => unsafe { avx2::run(work) },
             Set::Portable => work.run(portable::Portable),
         }
