@@ -16,6 +16,11 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// A step of a network asks for the same large pieces of memory again and again; the system's allocator would give each back
+/// and have it cleared anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let (args, is_listing) = match CommandLine::parse().command {
         Command::Token { name } => return token(&name),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `kernels` | what this crate can, for each type of numbers: [`Kernels`] |
 //! | `linear` | matrix products and convolutions, whose patches are gathered on the way |
+//! | `winograd` | convolutions of 3×3 with fewer multiplications |
 //! | `attention` | attention with a running softmax |
 //! | `norm` | normalisations, and functions of every number |
 //! | `product` | how both are cut for caches and threads, and what follows a sum: bias, shift, residual, activation |
@@ -39,6 +40,7 @@ mod pool;
 mod product;
 mod simd;
 mod tile;
+mod winograd;
 
 pub use attention::Attention;
 pub use kernels::Kernels;
@@ -49,3 +51,4 @@ pub use pack::{PANEL, PackedMatrix};
 pub use peak::peak;
 pub use product::{Activation, Ending, Shift};
 pub use simd::Path;
+pub use winograd::{WinogradMatrix, winograd_conv2d};

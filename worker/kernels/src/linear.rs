@@ -60,21 +60,22 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Where the pixel that the window sees at `at` along `axis`, counted from the first zero above or on the left, lies in
+    /// memory; nothing in the padding.
+    #[inline(always)]
+    pub(crate) fn pixel(&self, axis: usize, at: usize) -> Option<usize> {
+        let Self { size, seen, padding: [before, _], .. } = *self;
+        let at = at.checked_sub(before).filter(|&at| at < seen[axis])?;
+        Some(if size[axis] == seen[axis] { at } else { at * size[axis] / seen[axis] })
+    }
+}
+
 /// The patches under a window, one after the other: numbers ordered (y, x, channel).
 struct Patches<'a, N> {
     numbers: &'a [N],
     window: Window,
     places: [usize; 2],
-}
-
-impl<N> Patches<'_, N> {
-    /// Where the pixel that the window sees at `place + tap` along `axis` lies in memory; nothing in the padding.
-    #[inline(always)]
-    fn pixel(&self, axis: usize, place: usize, tap: usize) -> Option<usize> {
-        let Window { size, seen, stride, padding: [before, _], .. } = self.window;
-        let seen_at = (place * stride + tap).checked_sub(before).filter(|&at| at < seen[axis])?;
-        Some(if size[axis] == seen[axis] { seen_at } else { seen_at * size[axis] / seen[axis] })
-    }
 }
 
 impl<N: Number> Source<N> for Patches<'_, N> {
@@ -84,14 +85,15 @@ impl<N: Number> Source<N> for Patches<'_, N> {
 
     #[inline(always)]
     fn gather(&self, row: usize, depth: Range<usize>, to: &mut [N]) {
-        let Window { size: [height, width], channels, kernel, .. } = self.window;
+        let Window { size: [height, width], channels, kernel, stride, .. } = self.window;
         let (item, place) = (row / (self.places[0] * self.places[1]), row % (self.places[0] * self.places[1]));
         let (y, x) = (place / self.places[1], place % self.places[1]);
         let mut to = to;
         let (mut tap, mut channel) = (depth.start / channels, depth.start % channels);
         while !to.is_empty() {
             let (piece, rest) = to.split_at_mut((channels - channel).min(to.len()));
-            match (self.pixel(0, y, tap / kernel), self.pixel(1, x, tap % kernel)) {
+            let at = [y * stride + tap / kernel, x * stride + tap % kernel];
+            match (self.window.pixel(0, at[0]), self.window.pixel(1, at[1])) {
                 (Some(y), Some(x)) => {
                     let pixel = ((item * height + y) * width + x) * channels + channel;
                     piece.copy_from_slice(&self.numbers[pixel..][..piece.len()]);

@@ -34,49 +34,54 @@ impl<N: Number> PackedMatrix<N> {
         assert_eq!(weights.len(), columns * depth, "weights are {columns} columns of {depth}");
         assert!(depth.is_multiple_of(taps), "{depth} rows are no inputs of {taps} taps");
         let inputs = depth / taps;
-        Self::filled(depth, columns, |_, column| {
+        let [packed] = Self::filled(depth, columns, |_, column| {
             let from = &weights[column * depth..][..depth];
-            move |row| from[row % inputs * taps + row / inputs]
-        })
+            move |row| [from[row % inputs * taps + row / inputs]]
+        });
+        packed
     }
 
     /// [`Kernels::plus`](crate::Kernels::plus)
     pub(crate) fn plus(&self, delta: &[f32]) -> Self {
         let Self { depth, columns, .. } = *self;
         assert_eq!(delta.len(), depth * columns, "a difference is of the matrix's size");
-        Self::filled(depth, columns, |rows, column| {
+        let [sum] = Self::filled(depth, columns, |rows, column| {
             let (start, panel) = (rows.start, self.panel(rows, column / PANEL));
             move |row| {
                 let number = panel[place_in_panel::<N>(row - start, column % PANEL)];
-                N::from_f32(number.to_f32() + delta[row * columns + column])
+                [N::from_f32(number.to_f32() + delta[row * columns + column])]
             }
-        })
+        });
+        sum
     }
 
-    /// `column` is called with the rows of a block and a column, and says what its number in each of them is.
-    fn filled<C: Fn(usize) -> N>(
+    /// Matrices of one size. `column` is called with the rows of a block and a column, and says what its numbers in each of
+    /// them are, one for each matrix.
+    pub(crate) fn filled<C: Fn(usize) -> [N; M], const M: usize>(
         depth: usize,
         columns: usize,
         column: impl Fn(&Range<usize>, usize) -> C + Sync,
-    ) -> Self {
+    ) -> [Self; M] {
         let panels = columns.div_ceil(PANEL);
         let blocks: Vec<Range<usize>> = blocks::<N>(depth).collect();
         let len = blocks.last().map_or(0, |last| place::<N>(last, panels, panels).start);
-        let mut memory = Buffer::zeros::<N>(len);
-        let parts = Parts::of(memory.as_mut_slice::<N>());
+        let mut matrices =
+            [(); M].map(|()| Self { depth, columns, memory: Buffer::zeros::<N>(len), numbers: PhantomData });
+        let parts = matrices.each_mut().map(|matrix| Parts::of(matrix.memory.as_mut_slice::<N>()));
         pool::each(blocks.len() * panels, |task| {
             let (rows, panel) = (&blocks[task / panels], task % panels);
             let place = place::<N>(rows, panel, panels);
             // SAFETY: every task has its own panel.
-            let to = unsafe { parts.part(place.start, place.len()) };
+            let mut to = parts.map(|parts| unsafe { parts.part(place.start, place.len()) });
             for at in panel * PANEL..columns.min((panel + 1) * PANEL) {
-                let number = column(rows, at);
+                let numbers = column(rows, at);
                 for row in rows.clone() {
-                    to[place_in_panel::<N>(row - rows.start, at % PANEL)] = number(row);
+                    let place = place_in_panel::<N>(row - rows.start, at % PANEL);
+                    to.iter_mut().zip(numbers(row)).for_each(|(to, number)| to[place] = number);
                 }
             }
         });
-        Self { depth, columns, memory, numbers: PhantomData }
+        matrices
     }
 
     /// Its rows.
@@ -95,7 +100,8 @@ impl<N: Number> PackedMatrix<N> {
         (0..self.depth).flat_map(|row| columns.clone().map(move |column| self.number(row, column))).collect()
     }
 
-    fn number(&self, row: usize, column: usize) -> N {
+    /// One of its numbers.
+    pub(crate) fn number(&self, row: usize, column: usize) -> N {
         let size = block_size::<N>(self.depth);
         let start = row / size * size;
         let panel = self.panel(&(start..(start + size).min(self.depth)), column / PANEL);

@@ -82,7 +82,7 @@ pub enum Activation {
 
 impl Activation {
     /// Columns of a product for each of the result.
-    fn parts(self) -> usize {
+    pub(crate) fn parts(self) -> usize {
         if self == Self::Geglu { 2 } else { 1 }
     }
 
@@ -117,8 +117,8 @@ pub(crate) fn product<N: Number>(
     let panels = columns.div_ceil(PANEL);
     pool::each(row_tasks * panel_tasks, |task| {
         let rows = share(rows, row_tasks, task / panel_tasks);
-        let panels = share(panels, panel_tasks, task % panel_tasks);
-        path.run(Task { path, source, weights, ending, rows, panels, columns, parts });
+        let finish = Finish { ending, columns, panels: share(panels, panel_tasks, task % panel_tasks), parts };
+        path.run(Task { path, source, weights, rows, finish });
     });
     // SAFETY: the tasks have written every column of every row.
     unsafe { output.written() }
@@ -140,12 +140,14 @@ fn tasks<N: Number>(rows: usize, depth: usize, columns: usize, parts: usize) -> 
 }
 
 /// Part `index` of `0..whole` in `parts` nearly equal ones.
-fn share(whole: usize, parts: usize, index: usize) -> Range<usize> {
+pub(crate) fn share(whole: usize, parts: usize, index: usize) -> Range<usize> {
     whole * index / parts..whole * (index + 1) / parts
 }
 
 impl<N> Ending<'_, N> {
-    fn check(&self, rows: usize, columns: usize) {
+    /// # Panics
+    /// When a part of it is not for a product of `rows` and `columns`.
+    pub(crate) fn check(&self, rows: usize, columns: usize) {
         let parts = self.activation.parts();
         let whole_panels = parts == 1 || columns.is_multiple_of(parts * PANEL);
         assert!(whole_panels, "{columns} columns are not gated panel by panel");
@@ -164,11 +166,8 @@ struct Task<'a, N, G> {
     path: Path,
     source: &'a G,
     weights: &'a PackedMatrix<N>,
-    ending: Ending<'a, N>,
     rows: Range<usize>,
-    panels: Range<usize>,
-    columns: usize,
-    parts: Parts<'a, MaybeUninit<N>>,
+    finish: Finish<'a, N>,
 }
 
 impl<N: Number, G: Source<N>> Work for Task<'_, N, G> {
@@ -178,7 +177,7 @@ impl<N: Number, G: Source<N>> Work for Task<'_, N, G> {
     fn run<S: Simd>(self, simd: S) {
         let depth = self.weights.depth();
         let gathered = apart::<N>(block_size::<N>(depth));
-        let summed = apart::<f32>(self.panels.len() * PANEL * self.ending.activation.parts());
+        let summed = self.finish.line();
         let rows = self.rows.len().next_multiple_of(N::TILE_ROWS);
         with_scratch::<N, _>(
             rows * gathered,
@@ -201,7 +200,7 @@ impl<N: Number, G: Source<N>> Work for Task<'_, N, G> {
                             self.multiply(simd, &block, a, gathered, c, summed);
                         }
                         for (row, sums) in self.rows.clone().zip(c.chunks_exact(summed)) {
-                            self.finish(simd, row, sums);
+                            self.finish.row(simd, row, sums);
                         }
                     },
                 );
@@ -211,7 +210,7 @@ impl<N: Number, G: Source<N>> Work for Task<'_, N, G> {
 }
 
 /// The distance of lines of `len` numbers: an odd number of the cache's lines, which keeps them apart in it.
-fn apart<N>(len: usize) -> usize {
+pub(crate) fn apart<N>(len: usize) -> usize {
     let line = LINE_BYTES / size_of::<N>();
     len.next_multiple_of(2 * line) + line
 }
@@ -221,26 +220,51 @@ impl<N: Number, G: Source<N>> Task<'_, N, G> {
     fn multiply<S: Simd>(&self, simd: S, block: &Range<usize>, a: &[N], gathered: usize, c: &mut [f32], line: usize) {
         let rows = Rows { start: a.as_ptr(), distance: gathered, count: self.rows.len() };
         let depth = block.len().next_multiple_of(N::DEPTH_STEP);
+        self.finish.each_panel(|panel, at, columns| {
+            let from = self.weights.panel(block, panel).as_ptr();
+            let sums = Sums { start: c[at..].as_mut_ptr(), distance: line, columns, added: block.start > 0 };
+            // SAFETY: every gathered row has `depth` numbers, the panel as many rows, and every row of `c` a whole panel's
+            // width from `at` on; there are whole tiles of both.
+            unsafe { N::multiply(simd, self.path, depth, rows, from, sums) }
+        });
+    }
+}
+
+/// What becomes of the sums of a task.
+pub(crate) struct Finish<'a, N> {
+    pub(crate) ending: Ending<'a, N>,
+    /// Of the result.
+    pub(crate) columns: usize,
+    /// Those of the task.
+    pub(crate) panels: Range<usize>,
+    pub(crate) parts: Parts<'a, MaybeUninit<N>>,
+}
+
+impl<N: Number> Finish<'_, N> {
+    /// Numbers from the sums of one row to those of the next.
+    #[inline(always)]
+    pub(crate) fn line(&self) -> usize {
+        apart::<f32>(self.panels.len() * PANEL * self.ending.activation.parts())
+    }
+
+    /// Calls `f` for each panel of the weights with where its sums begin in a line of them, and its columns.
+    #[inline(always)]
+    pub(crate) fn each_panel(&self, mut f: impl FnMut(usize, usize, usize)) {
         for part in 0..self.ending.activation.parts() {
             for (at, panel) in self.panels.clone().enumerate() {
                 let columns = (self.columns - panel * PANEL).min(PANEL);
-                let from = self.weights.panel(block, part * self.columns / PANEL + panel).as_ptr();
-                let start = c[(part * self.panels.len() + at) * PANEL..].as_mut_ptr();
-                let sums = Sums { start, distance: line, columns, added: block.start > 0 };
-                // SAFETY: every gathered row has `depth` numbers, the panel as many rows, and every row of `c` a whole
-                // panel's width from `start` on; there are whole tiles of both.
-                unsafe { N::multiply(simd, self.path, depth, rows, from, sums) }
+                f(part * self.columns / PANEL + panel, (part * self.panels.len() + at) * PANEL, columns);
             }
         }
     }
 
     /// Writes the sums of a row.
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, row: usize, sums: &[f32]) {
+    pub(crate) fn row<S: Simd>(&self, simd: S, row: usize, sums: &[f32]) {
         let first = self.panels.start * PANEL;
         let width = (self.panels.len() * PANEL).min(self.columns - first);
         let Ending { bias, shift, residual, activation } = self.ending;
-        let all = self.weights.columns();
+        let all = self.columns * activation.parts();
         let shift = shift.map(|Shift { numbers, rows }| {
             let item = if numbers.len() == all { 0 } else { row / rows };
             &numbers[item * all..][..all]

@@ -2,7 +2,9 @@
 
 use half::bf16;
 use proptest::prelude::*;
-use sd_kernels::{Activation, Attention, Ending, GroupNorm, Kernels, Number, Path, Shift, Window};
+use sd_kernels::{
+    Activation, Attention, Ending, GroupNorm, Kernels, Number, Path, Shift, Window, WinogradMatrix, winograd_conv2d,
+};
 
 /// What is held against sums in f64: how far a number may be away, relative to the largest of the result.
 trait Tested: Kernels + std::fmt::Debug + PartialEq {
@@ -29,6 +31,10 @@ impl Tested for bf16 {
     // Weights are rounded too.
     const SOFTMAX_DIFFERENCE_MAX: f64 = 2.0 / 256.0;
 }
+
+/// Of convolutions with fewer multiplications: sums of up to four numbers are multiplied, and up to nine products
+/// summed up.
+const WINOGRAD_DIFFERENCE_MAX: f64 = 5e-6;
 
 const ACTIVATIONS: [Activation; 5] =
     [Activation::Identity, Activation::Relu, Activation::Silu, Activation::QuickGelu, Activation::GeluErf];
@@ -277,6 +283,28 @@ proptest! {
     }
 
     #[test]
+    fn convolutions_with_fewer_multiplications_are_the_same(
+        batch in 1usize..4, size in [1usize..12, 1usize..12], grown in [0usize..9, 0usize..9], doubled: bool,
+        channels in 1usize..300, outputs in 1usize..80, padding in [0usize..2, 0usize..2],
+    ) {
+        let seen = if doubled { size.map(|side| 2 * side) } else { [size[0] + grown[0], size[1] + grown[1]] };
+        let window = Window { batch, size, seen, channels, kernel: 3, stride: 1, padding };
+        let Some(places) = window.places() else { return Ok(()) };
+        let x = numbers::<f32>(batch * size[0] * size[1] * channels, 1);
+        let weights = numbers::<f32>(outputs * channels * 9, 2);
+        let turned = WinogradMatrix::new(&weights, outputs, channels);
+        let residual = numbers::<f32>(batch * places[0] * places[1] * outputs, 3);
+        let plain = plain_convolution(&x, window, &weights, outputs);
+        let expected: Vec<f64> = plain.iter().zip(wide(&residual)).map(|(sum, r)| sum + r).collect();
+        let ending = Ending { residual: Some(&residual), ..Ending::default() };
+        check_within(
+            WINOGRAD_DIFFERENCE_MAX,
+            |path| winograd_conv2d(path, &x, window, &turned, ending),
+            &expected,
+        );
+    }
+
+    #[test]
     fn attention_is_a_weighted_mean(
         batch in 1usize..3, queries in 1usize..150, keys in 1usize..600, heads in 1usize..4, channels in 1usize..70,
         causal: bool,
@@ -376,6 +404,25 @@ fn a_result_is_the_same_whatever_the_number_of_threads() {
     }
     check_threads::<f32>();
     check_threads::<bf16>();
+}
+
+#[test]
+fn turned_weights_are_turned_back_and_added_to() {
+    for (columns, channels) in [(1, 1), (33, 300), (5, 40)] {
+        let weights = numbers::<f32>(columns * channels * 9, 1);
+        let turned = WinogradMatrix::new(&weights, columns, channels);
+        let place = |k: usize, n: usize| (n * channels + k % channels) * 9 + k / channels;
+        let in_rows = |of: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
+            (0..9 * channels).flat_map(|k| (0..columns).map(move |n| (k, n))).map(|(k, n)| of(k, n)).collect()
+        };
+        let near = |found: Vec<f32>, expected: Vec<f32>| {
+            let furthest = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(found.len() == expected.len() && furthest <= 1e-6, "{furthest:e}");
+        };
+        near(turned.to_rows(), in_rows(&|k, n| weights[place(k, n)]));
+        let delta = numbers::<f32>(columns * channels * 9, 2);
+        near(turned.plus(&delta).to_rows(), in_rows(&|k, n| weights[place(k, n)] + delta[k * columns + n]));
+    }
 }
 
 #[test]

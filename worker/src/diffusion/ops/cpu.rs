@@ -7,9 +7,9 @@ use std::ops::{Deref, Range};
 
 use candle_core::{D, DType, Device, Result, Storage, Tensor, WithDType};
 use half::bf16;
-use sd_kernels::{Activation, Attention, Kernels, Path, Shift, Window};
+use sd_kernels::{Activation, Attention, Kernels, Path, Shift, Window, winograd_conv2d};
 
-use super::layers::{Packed, of_packed};
+use super::layers::Packed;
 use super::{Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, Padding, reference};
 
 /// What tensors and kernels both know.
@@ -100,10 +100,20 @@ pub fn upsample_conv2d(
     };
     let dims = vec![batch, out_height, out_width, columns];
     let (x, bias) = (x.contiguous()?, conv.bias.as_ref());
-    of_packed!(weight, weight => {
-        let x = numbers(&x)?;
-        finished(dims, bias, ending, |ending| Kernels::conv2d(path, &x, window, weight, ending))
-    })
+    match weight {
+        Packed::F32(weight) => {
+            let x = numbers(&x)?;
+            finished(dims, bias, ending, |ending| Kernels::conv2d(path, &x, window, weight, ending))
+        }
+        Packed::Bf16(weight) => {
+            let x = numbers(&x)?;
+            finished(dims, bias, ending, |ending| Kernels::conv2d(path, &x, window, weight, ending))
+        }
+        Packed::Winograd(weight) => {
+            let x = numbers(&x)?;
+            finished(dims, bias, ending, |ending| winograd_conv2d(path, &x, window, weight, ending))
+        }
+    }
 }
 
 /// [`linear_then`](super::linear_then).
@@ -118,10 +128,17 @@ pub fn linear(path: Path, x: &Tensor, linear: &Linear, weight: &Packed, ending: 
     }
     dims.push(columns);
     let (x, bias) = (x.contiguous()?, linear.bias.as_ref());
-    of_packed!(weight, weight => {
-        let x = numbers(&x)?;
-        finished(dims, bias, ending, |ending| Kernels::linear(path, &x, weight, ending))
-    })
+    match weight {
+        Packed::F32(weight) => {
+            let x = numbers(&x)?;
+            finished(dims, bias, ending, |ending| Kernels::linear(path, &x, weight, ending))
+        }
+        Packed::Bf16(weight) => {
+            let x = numbers(&x)?;
+            finished(dims, bias, ending, |ending| Kernels::linear(path, &x, weight, ending))
+        }
+        Packed::Winograd(_) => candle_core::bail!("{weight:?} is of a convolution"),
+    }
 }
 
 /// What `product` makes under the bias and the ending: a tensor of `dims`, or of half the channels where they are gated.

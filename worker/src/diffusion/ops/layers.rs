@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
-use sd_kernels::{Kernels, PackedMatrix};
+use sd_kernels::{Kernels, PackedMatrix, WinogradMatrix};
 
 use super::cpu::{Number, numbers};
 
@@ -17,67 +17,70 @@ pub(super) enum Weight {
     Packed(Packed),
 }
 
-/// A matrix on the CPU, of one of the types that [`cpu`](super::cpu) computes with.
+/// A matrix on the CPU, in the form that [`cpu`](super::cpu) reads it in.
 #[derive(Clone, Debug)]
 pub enum Packed {
     /// f32
     F32(Arc<PackedMatrix<f32>>),
     /// bf16
     Bf16(Arc<PackedMatrix<bf16>>),
+    /// f32, of a convolution with fewer multiplications.
+    Winograd(Arc<WinogradMatrix>),
 }
-
-/// Evaluates an expression for whichever matrix a [`Packed`] has.
-macro_rules! of_packed {
-    ($packed:expr, $matrix:ident => $then:expr) => {
-        match $packed {
-            $crate::diffusion::ops::layers::Packed::F32($matrix) => $then,
-            $crate::diffusion::ops::layers::Packed::Bf16($matrix) => $then,
-        }
-    };
-}
-pub(super) use of_packed;
 
 impl Packed {
-    /// Packs `weight`, `[out, in · taps]`, or says that its type is another one.
-    fn new(weight: &Tensor, taps: usize) -> Result<Option<Self>> {
-        fn packed<N: Number>(weight: &Tensor, taps: usize) -> Result<Arc<PackedMatrix<N>>> {
-            let (outputs, depth) = weight.dims2()?;
-            let weight = weight.contiguous()?;
-            let weight = numbers(&weight)?;
-            Ok(Arc::new(N::pack(&weight, outputs, depth, taps)))
+    /// Packs `weight`, `[out, in · taps]`, or says that it is of another type or device. Under windows of 3×3 side by side,
+    /// `is_dense`, multiplications are saved where that pays.
+    fn new(weight: &Tensor, taps: usize, is_dense: bool) -> Result<Option<Self>> {
+        fn packed<N: Number>(weight: &[N], [outputs, depth]: [usize; 2], taps: usize) -> Arc<PackedMatrix<N>> {
+            Arc::new(N::pack(weight, outputs, depth, taps))
         }
         if !weight.device().is_cpu() {
             return Ok(None);
         }
+        let (outputs, depth) = weight.dims2()?;
+        let weight = weight.contiguous()?;
         Ok(match weight.dtype() {
-            DType::F32 => Some(Self::F32(packed(weight, taps)?)),
-            DType::BF16 => Some(Self::Bf16(packed(weight, taps)?)),
+            DType::F32 if is_dense && taps == 9 && WinogradMatrix::pays(depth / taps, outputs) => {
+                Some(Self::Winograd(Arc::new(WinogradMatrix::new(&numbers(&weight)?, outputs, depth / taps))))
+            }
+            DType::F32 => Some(Self::F32(packed(&numbers(&weight)?, [outputs, depth], taps))),
+            DType::BF16 => Some(Self::Bf16(packed(&numbers(&weight)?, [outputs, depth], taps))),
             _ => None,
         })
     }
 
     /// `[in, out]`
     pub(super) fn dims(&self) -> (usize, usize) {
-        of_packed!(self, matrix => (matrix.depth(), matrix.columns()))
+        match self {
+            Self::F32(matrix) => (matrix.depth(), matrix.columns()),
+            Self::Bf16(matrix) => (matrix.depth(), matrix.columns()),
+            Self::Winograd(matrix) => (9 * matrix.channels(), matrix.columns()),
+        }
     }
 
     fn rows(&self) -> Result<Tensor> {
-        of_packed!(self, matrix => Tensor::from_vec(matrix.to_rows(), self.dims(), &Device::Cpu))
+        match self {
+            Self::F32(matrix) => Tensor::from_vec(matrix.to_rows(), self.dims(), &Device::Cpu),
+            Self::Bf16(matrix) => Tensor::from_vec(matrix.to_rows(), self.dims(), &Device::Cpu),
+            Self::Winograd(matrix) => Tensor::from_vec(matrix.to_rows(), self.dims(), &Device::Cpu),
+        }
     }
 
     fn plus(&self, delta: &[f32]) -> Self {
         match self {
             Self::F32(matrix) => Self::F32(Arc::new(f32::plus(matrix, delta))),
             Self::Bf16(matrix) => Self::Bf16(Arc::new(bf16::plus(matrix, delta))),
+            Self::Winograd(matrix) => Self::Winograd(Arc::new(matrix.plus(delta))),
         }
     }
 }
 
 impl Weight {
     /// Lays out `weight`, `[out, in · taps]` as torch stores it with the taps of an input side by side. Here the inputs of
-    /// a tap stand side by side.
-    fn new(weight: &Tensor, taps: usize) -> Result<Self> {
-        if let Some(packed) = Packed::new(weight, taps)? {
+    /// a tap stand side by side. `is_dense` says that it is a convolution's, whose windows are side by side.
+    fn new(weight: &Tensor, taps: usize, is_dense: bool) -> Result<Self> {
+        if let Some(packed) = Packed::new(weight, taps, is_dense)? {
             return Ok(Self::Packed(packed));
         }
         let (outputs, depth) = weight.dims2()?;
@@ -154,7 +157,7 @@ impl Conv2d {
         if kernel != kernel_x {
             candle_core::bail!("a square kernel is expected, not {kernel}×{kernel_x}")
         }
-        let weight = Weight::new(&weight.reshape((out, channels * kernel * kernel))?, kernel * kernel)?;
+        let weight = Weight::new(&weight.reshape((out, channels * kernel * kernel))?, kernel * kernel, stride == 1)?;
         Ok(Self { weight, bias, kernel, stride, padding })
     }
 
@@ -198,7 +201,7 @@ impl Linear {
     /// # Errors
     /// When the shape is another one.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: Weight::new(weight, 1)?, bias })
+        Ok(Self { weight: Weight::new(weight, 1, false)?, bias })
     }
 
     /// The shape of the weight as torch stores it: `[out, in]`.

@@ -64,8 +64,8 @@ proptest! {
 
     #[test]
     fn convolutions_are_the_references(
-        batch in 1usize..4, size in [1usize..10, 1usize..10], grown in [0usize..9, 0usize..9], channels in 1usize..40,
-        outputs in 1usize..40, kernel in 1usize..4, stride in 1usize..3, padding in [0usize..2, 0usize..2],
+        batch in 1usize..4, size in [1usize..10, 1usize..10], grown in [0usize..9, 0usize..9], channels in 1usize..50,
+        outputs in 1usize..50, kernel in 1usize..4, stride in 1usize..3, padding in [0usize..2, 0usize..2],
         activation in 0usize..5, shift_for_all: bool, has_residual: bool,
     ) {
         let seen = [size[0] + grown[0], size[1] + grown[1]];
