@@ -11,7 +11,7 @@ use super::{golden, golden_json, tiny_model};
 const BYTE_DIFFERENCE_MAX: u8 = 2;
 
 /// A picture that diffusers drew.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Case {
     pub(super) file: String,
     pub(super) model: String,

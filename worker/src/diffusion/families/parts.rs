@@ -207,17 +207,17 @@ impl Parts {
         let mut add = |numbers: u64, dtype: DType| bytes += numbers * dtype.size_in_bytes() as u64;
         for (folders, config) in self.layout.text.iter().zip(&self.text) {
             let rehearsed = Weights::rehearse(files, folders.encoder.folder(), "model", |weights| {
-                ClipTextEncoder::load(config, weights, &Device::Cpu, dtype)
+                ClipTextEncoder::load(config, weights, &placement.device, dtype)
             });
             add(rehearsed?, dtype);
         }
         let rehearsed = Weights::rehearse(files, "unet", "diffusion_pytorch_model", |weights| {
-            Unet::load(&self.unet, weights, &Device::Cpu, dtype)
+            Unet::load(&self.unet, weights, &placement.device, dtype)
         });
         add(rehearsed?, dtype);
         let dtype = placement.vae_dtype(self.vae.force_upcast);
         let rehearsed = Weights::rehearse(files, "vae", "diffusion_pytorch_model", |weights| {
-            load_vae(&self.vae, weights, &Device::Cpu, dtype)
+            load_vae(&self.vae, weights, &placement.device, dtype)
         });
         add(rehearsed?, dtype);
         Ok(bytes)

@@ -29,9 +29,14 @@ pub enum Packed {
 }
 
 impl Packed {
-    /// Packs `weight`, `[out, in · taps]`, or says that it is of another type or device. Under windows of 3×3 side by side,
-    /// `is_dense`, multiplications are saved where that pays.
-    fn new(weight: &Tensor, taps: usize, is_dense: bool) -> Result<Option<Self>> {
+    /// Whether a convolution does with fewer multiplications.
+    fn is_turned([outputs, inputs, kernel, stride]: [usize; 4], device: &Device, dtype: DType) -> bool {
+        let is_dense = [kernel, stride] == [3, 1];
+        is_dense && device.is_cpu() && dtype == DType::F32 && WinogradMatrix::pays(inputs, outputs)
+    }
+
+    /// Packs `weight`, `[out, in · kernel · kernel]`, or says that it is of another type or device.
+    fn new(weight: &Tensor, kernel: usize, stride: usize) -> Result<Option<Self>> {
         fn packed<N: Number>(weight: &[N], [outputs, depth]: [usize; 2], taps: usize) -> Arc<PackedMatrix<N>> {
             Arc::new(N::pack(weight, outputs, depth, taps))
         }
@@ -39,11 +44,13 @@ impl Packed {
             return Ok(None);
         }
         let (outputs, depth) = weight.dims2()?;
+        let taps = kernel * kernel;
+        let inputs = depth / taps;
         let weight = weight.contiguous()?;
+        if Self::is_turned([outputs, inputs, kernel, stride], weight.device(), weight.dtype()) {
+            return Ok(Some(Self::Winograd(Arc::new(WinogradMatrix::new(&numbers(&weight)?, outputs, inputs)))));
+        }
         Ok(match weight.dtype() {
-            DType::F32 if is_dense && taps == 9 && WinogradMatrix::pays(depth / taps, outputs) => {
-                Some(Self::Winograd(Arc::new(WinogradMatrix::new(&numbers(&weight)?, outputs, depth / taps))))
-            }
             DType::F32 => Some(Self::F32(packed(&numbers(&weight)?, [outputs, depth], taps))),
             DType::BF16 => Some(Self::Bf16(packed(&numbers(&weight)?, [outputs, depth], taps))),
             _ => None,
@@ -77,13 +84,14 @@ impl Packed {
 }
 
 impl Weight {
-    /// Lays out `weight`, `[out, in · taps]` as torch stores it with the taps of an input side by side. Here the inputs of
-    /// a tap stand side by side. `is_dense` says that it is a convolution's, whose windows are side by side.
-    fn new(weight: &Tensor, taps: usize, is_dense: bool) -> Result<Self> {
-        if let Some(packed) = Packed::new(weight, taps, is_dense)? {
+    /// Lays out `weight`, `[out, in · kernel · kernel]` as torch stores it with the taps of an input side by side. Here the
+    /// inputs of a tap stand side by side.
+    fn new(weight: &Tensor, kernel: usize, stride: usize) -> Result<Self> {
+        if let Some(packed) = Packed::new(weight, kernel, stride)? {
             return Ok(Self::Packed(packed));
         }
         let (outputs, depth) = weight.dims2()?;
+        let taps = kernel * kernel;
         let by_tap = weight.reshape((outputs, depth / taps, taps))?.permute((2, 1, 0))?;
         Ok(Self::Rows(by_tap.reshape((depth, outputs))?.contiguous()?))
     }
@@ -157,8 +165,15 @@ impl Conv2d {
         if kernel != kernel_x {
             candle_core::bail!("a square kernel is expected, not {kernel}×{kernel_x}")
         }
-        let weight = Weight::new(&weight.reshape((out, channels * kernel * kernel))?, kernel * kernel, stride == 1)?;
+        let weight = Weight::new(&weight.reshape((out, channels * kernel * kernel))?, kernel, stride)?;
         Ok(Self { weight, bias, kernel, stride, padding })
+    }
+
+    /// How many numbers a convolution of this size keeps in place of those of its weight, on `device` in `dtype`.
+    pub fn kept_numbers([outputs, inputs, kernel, stride]: [usize; 4], device: &Device, dtype: DType) -> usize {
+        let taps =
+            if Packed::is_turned([outputs, inputs, kernel, stride], device, dtype) { 16 } else { kernel * kernel };
+        outputs * inputs * taps
     }
 
     /// The shape of the weight as torch stores it: `[out, in, kernel, kernel]`.
@@ -201,7 +216,7 @@ impl Linear {
     /// # Errors
     /// When the shape is another one.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: Weight::new(weight, 1, false)?, bias })
+        Ok(Self { weight: Weight::new(weight, 1, 1)?, bias })
     }
 
     /// The shape of the weight as torch stores it: `[out, in]`.

@@ -51,7 +51,7 @@ impl Weights {
         let Located { name, files, tensors } = locate(files, folder, stem)?;
         let weights = Self::of_headers(name, tensors, files.into_iter().map(|file| file.name).collect());
         load(&weights)?;
-        Ok(weights.numbers_asked_for())
+        Ok(weights.numbers_kept())
     }
 }
 

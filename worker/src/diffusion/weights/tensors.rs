@@ -52,8 +52,8 @@ impl Weights {
         Self { file, tensors: Arc::new(tensors), source: Source::Headers { names, numbers: Cell::new(0) } }
     }
 
-    /// How many numbers were asked for, where only the headers are there.
-    pub(super) fn numbers_asked_for(&self) -> u64 {
+    /// How many numbers the layers that were asked for keep, where only the headers are there.
+    pub(super) fn numbers_kept(&self) -> u64 {
         match &self.source {
             Source::Headers { numbers, .. } => numbers.get(),
             Source::Files { .. } | Source::Kept { .. } => 0,
@@ -203,6 +203,10 @@ impl<'a> Scope<'a> {
             let weight = self.layer_part("weight", &[outputs, inputs, kernel, kernel])?;
             let bias = self.layer_part("bias", &[outputs])?;
             let conv = Conv2d::new(&weight, Some(bias), stride, padding).map_err(|error| self.failed(error))?;
+            if let Source::Headers { numbers, .. } = &self.weights.source {
+                let kept = Conv2d::kept_numbers([outputs, inputs, kernel, stride], self.device, self.dtype);
+                numbers.set(numbers.get() + (kept - outputs * inputs * kernel * kernel) as u64);
+            }
             Ok(Layer::Conv2d(conv))
         };
         match self.weights.layer(self.path(), make)? {
