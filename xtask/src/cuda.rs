@@ -28,13 +28,27 @@ pub(crate) struct CudaArgs {
     compute_capability: u32,
 }
 
+/// How many stages [`build`] is.
+pub(crate) const STAGES: usize = 5;
+
 /// Runs the command.
 pub(crate) fn run(shell: &Shell, args: &CudaArgs) -> anyhow::Result<()> {
-    let mut stages = Stages::new(5);
-    let toolchain = stages.run("a compiler for the browser", || WasmToolchain::obtain(shell))?;
-    stages.run("the browser client", || web::build(shell, &toolchain))?;
+    let mut stages = Stages::new(STAGES);
+    let worker = build(shell, args, &mut stages)?;
+    stages.summarize();
+    println!("{}", worker.display());
+    Ok(())
+}
+
+/// Builds the worker, and tells where it is.
+///
+/// # Errors
+/// What is missing and what to do about it.
+pub(crate) fn build(shell: &Shell, args: &CudaArgs, stages: &mut Stages) -> anyhow::Result<PathBuf> {
     let nvcc = stages.run("CUDA's compiler", || nvcc(shell))?;
     let workspace = stages.run("candle that loads CUDA", || CudaWorkspace::prepare(shell, Kernels::Compiled))?;
+    let toolchain = stages.run("a compiler for the browser", || WasmToolchain::obtain(shell))?;
+    stages.run("the browser client", || web::build(shell, &toolchain))?;
     let built = workspace::target().join("cuda/build");
     stages.run("the worker, in release", || {
         let folder = nvcc.parent().context("a program lies in a folder")?;
@@ -50,9 +64,7 @@ pub(crate) fn run(shell: &Shell, args: &CudaArgs) -> anyhow::Result<()> {
             .env("CUDA_COMPUTE_CAP", args.compute_capability.to_string())
             .run()?)
     })?;
-    stages.summarize();
-    println!("{}", built.join("release/sd-worker").display());
-    Ok(())
+    Ok(built.join("release/sd-worker"))
 }
 
 /// CUDA's compiler: the one that is installed, or one for this repository alone.

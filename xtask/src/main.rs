@@ -9,6 +9,7 @@
 //! | [`devices`] | `cargo xtask check-devices`: the code for GPUs, as far as a compiler can tell |
 //! | [`fuzz`] | `cargo xtask fuzz`: the fuzz targets, built and run |
 //! | [`golden`] | `cargo xtask golden`: what the tests compare with, made anew |
+//! | [`gpu_kit`] | `cargo xtask gpu-kit`: what shows on another machine what the worker does on its GPU |
 //! | [`peers`] | `cargo xtask peers`: the same jobs on the worker and on another program |
 //! | [`mod@bench`] | `cargo xtask bench`: the worker beside other programs, outputs compared before times are printed |
 //! | [`soak`] | `cargo xtask soak`: minutes of many viewers, some of them unruly |
@@ -30,6 +31,7 @@ mod devices;
 mod fuzz;
 mod glue;
 mod golden;
+mod gpu_kit;
 mod install;
 mod peers;
 mod serve;
@@ -59,6 +61,8 @@ enum Command {
     Web,
     /// Builds a worker that draws on NVIDIA GPUs, and on the CPU where there is none.
     Cuda(cuda::CudaArgs),
+    /// Packs that worker with what shows, on a machine with a GPU, how well and how fast it draws.
+    GpuKit(cuda::CudaArgs),
     /// Checks the code for NVIDIA's and Apple's GPUs on a machine that has neither.
     CheckDevices,
     /// Runs the fuzz targets, which look for bytes that break a promise.
@@ -80,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&shell, &args),
         Command::Web => web::run(&shell),
         Command::Cuda(args) => cuda::run(&shell, &args),
+        Command::GpuKit(args) => gpu_kit::run(&shell, &args),
         Command::CheckDevices => devices::run(&shell),
         Command::Fuzz(args) => fuzz::run(&shell, &args),
         Command::Golden(args) => golden::run(&shell, &args),
