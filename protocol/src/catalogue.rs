@@ -50,9 +50,27 @@ pub struct ModelsView {
     pub catalogue: Catalogue,
     /// The bounds.
     pub limits: Limits,
+    /// What draws; several draw a job each at the same time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceEntry>,
     /// Those of the credential that asks, where it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+}
+
+/// A processor that draws.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DeviceEntry {
+    /// `cpu`, `cuda:0`, `metal`, …
+    pub name: String,
+    /// What its maker calls it.
+    pub label: String,
+    /// The type that networks compute in there: `f32`, `f16`, `bf16`.
+    pub dtype: String,
+    /// Memory of its own; nothing where it shares the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// A sampler, and the spacings of sigmas that it can walk.

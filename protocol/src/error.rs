@@ -59,6 +59,8 @@ pub enum ErrorCode {
     ShuttingDown,
     /// The model could not be loaded.
     ModelUnavailable,
+    /// The device that draws has too little memory for the job or its model.
+    OutOfMemory,
     /// The job ran when the worker stopped, and is not run again.
     Interrupted,
     /// The method is not allowed on this route.

@@ -45,7 +45,9 @@ pub use access::{Quota, Secret, ShareView, TicketRequest, TicketView};
 pub use binary::{
     BinaryFrame, Element, FrameHeader, FrameKind, PictureFormat, PictureFrame, PictureHeader, PreviewFrame,
 };
-pub use catalogue::{Catalogue, ModelDefaults, ModelEntry, ModelsView, NamedEntry, PreviewBasis, SchedulerEntry};
+pub use catalogue::{
+    Catalogue, DeviceEntry, ModelDefaults, ModelEntry, ModelsView, NamedEntry, PreviewBasis, SchedulerEntry,
+};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail, ErrorEnvelope};
 pub use event::{Event, EventFrame};
 pub use frame::{ClientFrame, ServerFrame, SessionFrame};

@@ -75,6 +75,18 @@ export type ClientFrame =
     bytes: number;
   };
 
+/** A processor that draws. */
+export interface DeviceEntry {
+  /** `cpu`, `cuda:0`, `metal`, … */
+  name: string;
+  /** What its maker calls it. */
+  label: string;
+  /** The type that networks compute in there: `f32`, `f16`, `bf16`. */
+  dtype: string;
+  /** Memory of its own; nothing where it shares the machine's. */
+  memory_bytes?: number;
+}
+
 /** An error with a way out. */
 export interface ErrorBody {
   /** What went wrong, for programs. */
@@ -139,6 +151,8 @@ export type ErrorCode =
   | "shutting_down"
   /** The model could not be loaded. */
   | "model_unavailable"
+  /** The device that draws has too little memory for the job or its model. */
+  | "out_of_memory"
   /** The job ran when the worker stopped, and is not run again. */
   | "interrupted"
   /** The method is not allowed on this route. */
@@ -528,6 +542,8 @@ export interface ModelsView {
   sigmas: NamedEntry[];
   /** The bounds. */
   limits: Limits;
+  /** What draws; several draw a job each at the same time. */
+  devices?: DeviceEntry[];
   /** Names that stand for textual-inversion embeddings in a prompt. */
   embeddings?: string[];
   /** Values of `name` in `loras`. */

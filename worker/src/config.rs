@@ -10,7 +10,7 @@ use sd_protocol::{Secret, limits};
 use serde::Deserialize;
 
 use crate::access::{Credentials, CredentialsError};
-use crate::device::Dtype;
+use crate::device::{DeviceChoice, Dtype};
 use crate::jobs::Retention;
 use crate::models::hub::HubSettings;
 use crate::models::source::InvalidSource;
@@ -65,11 +65,16 @@ pub struct ServeArgs {
     /// repeated.
     #[arg(long = "embedding-dir", value_name = "DIR", env = "SD_WORKER_EMBEDDING_DIR", value_delimiter = ',')]
     pub embedding_dir: Vec<PathBuf>,
-    /// Memory that loaded models may fill, such as 8GiB; the least recently used leaves first [default: 60 % of the
-    /// machine's].
+    /// Memory that loaded models may fill on each device, such as 8GiB; the least recently used leaves first [default:
+    /// 60 % of the GPU's or the machine's].
     #[arg(long, value_name = "SIZE", env = "SD_WORKER_MODEL_MEMORY")]
     pub model_memory: Option<ByteSize>,
-    /// Type that networks compute in: auto, f32, f16 or bf16, as far as the device can [default: auto].
+    /// Where models are loaded: auto, cpu, cuda, cuda:N or metal. Several GPUs draw a job each at the same time
+    /// [default: auto, all GPUs that this build can use, else the CPU].
+    #[arg(long, value_name = "DEVICE", env = "SD_WORKER_DEVICE")]
+    pub device: Option<DeviceChoice>,
+    /// Type that networks compute in: auto, f32, f16 or bf16, as far as the device can [default: auto, f16 on a GPU and
+    /// f32 on the CPU].
     #[arg(long, value_name = "TYPE", env = "SD_WORKER_DTYPE")]
     pub dtype: Option<Dtype>,
     /// Use what is in the Hugging Face cache, and never the network.
@@ -146,8 +151,10 @@ pub struct Config {
     pub lora_folders: Vec<PathBuf>,
     /// Folders of textual-inversion embeddings.
     pub embedding_folders: Vec<PathBuf>,
-    /// Memory that loaded models may fill.
-    pub model_memory: ByteSize,
+    /// Memory that loaded models may fill on each device; a part of all where nothing is said.
+    pub model_memory: Option<ByteSize>,
+    /// Where models are loaded.
+    pub device: DeviceChoice,
     /// Type that networks compute in.
     pub dtype: Dtype,
     /// How the Hugging Face hub is used.
@@ -294,7 +301,8 @@ impl ServeArgs {
             models: said.model.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
             lora_folders: said.lora_dir,
             embedding_folders: said.embedding_dir,
-            model_memory: said.model_memory.unwrap_or_else(ByteSize::default_model_memory),
+            model_memory: said.model_memory,
+            device: said.device.unwrap_or_default(),
             dtype: said.dtype.unwrap_or_default(),
             hub: HubSettings { token_file: said.hf_token_file, is_offline: said.offline },
             listen,
@@ -325,6 +333,7 @@ impl ServeArgs {
             lora_dir: first(self.lora_dir, file.lora_dir),
             embedding_dir: first(self.embedding_dir, file.embedding_dir),
             model_memory: self.model_memory.or(file.model_memory),
+            device: self.device.or(file.device),
             dtype: self.dtype.or(file.dtype),
             offline: self.offline || file.offline,
             hf_token_file: self.hf_token_file.or(file.hf_token_file),

@@ -15,7 +15,7 @@
 //! | [`intake`] | a request → a valid job, every check once |
 //! | [`outlet`] | what happened → protocol frames |
 //! | [`jobs`] | registry, numbered log, store |
-//! | [`engine`] | queue, engine thread, finisher thread, thread of preview pictures |
+//! | [`engine`] | queue, engine threads, finisher thread, thread of preview pictures |
 //! | [`outputs`] | finished pictures → files with their parameters inside; previews → files |
 //! | [`models`] | catalogue and sources of models |
 //! | [`metrics`] | what an operator watches |
@@ -24,7 +24,7 @@
 //! | [`builtin`] | the model inside the binary |
 //!
 //! # Invariants
-//! * The engine thread owns every model and tensor, those of preview decoders excepted; tokio does I/O only.
+//! * The engine thread of a device owns every model and tensor on it, those of preview decoders excepted; tokio does I/O only.
 //! * `jobs` and `engine` meet in a bounded queue, a log and a cancel token, and nowhere else.
 //! * `diffusion` names no tokio, axum or protocol.
 //! * There are no globals: everything hangs on the call of [`run`].
@@ -88,14 +88,15 @@ pub enum RunError {
     Serve(#[source] tokio::task::JoinError),
 }
 
-/// Serves on `listener` until `shutdown` resolves, then ends every job and stream and returns.
+/// Serves on `listener` until `shutdown` resolves, then ends every job and stream and returns. Each of `loaders`, of which
+/// there is at least one, brings a device on which jobs are drawn.
 ///
 /// # Errors
 /// When the worker cannot start; a running worker ends well.
 pub async fn run(
     config: &Config,
     listener: TcpListener,
-    loader: Box<dyn ModelLoader>,
+    loaders: Vec<Box<dyn ModelLoader>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let store = match &config.storage {
@@ -105,12 +106,13 @@ pub async fn run(
     let registry = Arc::new(Registry::new(store, config.retention, Arc::default())?);
     let queue = JobQueue::new(config.queue_jobs);
     let offer = Arc::new(Offer {
-        models: loader.catalogue().to_vec(),
-        adapters: loader.adapters().clone(),
+        devices: loaders.iter().map(|loader| loader.device().clone()).collect(),
+        models: loaders[0].catalogue().to_vec(),
+        adapters: loaders[0].adapters().clone(),
         limits: Limits { queue_jobs_max: config.queue_jobs, ..Limits::default() },
     });
-    let readers = loader.prompt_readers();
-    let engine = Engine::start(loader, config.model_memory, Arc::clone(&queue), Arc::clone(&registry))
+    let readers = loaders[0].prompt_readers();
+    let engine = Engine::start(loaders, config.model_memory, Arc::clone(&queue), Arc::clone(&registry))
         .map_err(RunError::Thread)?;
     let accounts = Arc::new(Accounts::new(&config.credentials));
     let service = Service::new(registry, queue, offer, engine.status(), accounts, readers);

@@ -1,13 +1,14 @@
 //! The command line: flags → [`sd_worker::run`] → exit code.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use sd_worker::access::{credentials, secret, secret::SecretKind};
 use sd_worker::config::{Command, CommandLine, Config, LogFormat};
 use sd_worker::device;
-use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader as _};
+use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
@@ -56,12 +57,14 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
-    let library = open_library(&config).await?;
+    let devices = device::open(config.device, config.dtype)?;
+    let library = Arc::new(open_library(&config).await?);
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     println!("sd-worker listening on http://{address}");
-    sd_worker::run(&config, listener, Box::new(library), shutdown).await?;
+    let loaders = devices.into_iter().map(|device| Box::new(library.on(device)) as Box<dyn ModelLoader>).collect();
+    sd_worker::run(&config, listener, loaders, shutdown).await?;
     Ok(())
 }
 
@@ -80,12 +83,11 @@ async fn open_library(config: &Config) -> anyhow::Result<Library> {
         loras: Adapters::scan(&config.lora_folders)?,
         embeddings: Adapters::scan(&config.embedding_folders)?,
     };
-    Ok(Library::open(&config.models, &config.hub, adapters, device::open(config.dtype)?).await?)
+    Ok(Library::open(&config.models, &config.hub, adapters).await?)
 }
 
 async fn models(config: &Config) -> anyhow::Result<()> {
-    let library = open_library(config).await?;
-    for model in library.catalogue() {
+    for model in open_library(config).await?.catalogue() {
         let info = &model.info;
         println!(
             "{}\t{}\t{}×{} px\t{} steps\t{}",

@@ -191,9 +191,9 @@ impl Metrics {
         self.model_loads.get_or_create(&Model { model: model.into() }).inc();
     }
 
-    /// The weights that are loaded now.
-    pub fn models_hold(&self, bytes: u64) {
-        self.model_bytes.set(bytes as i64);
+    /// The weights that are loaded on one device now, after those that were.
+    pub fn models_hold(&self, before_bytes: u64, bytes: u64) {
+        self.model_bytes.inc_by(bytes as i64 - before_bytes as i64);
     }
 
     /// Everything, as [`CONTENT_TYPE`].

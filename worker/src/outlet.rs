@@ -5,10 +5,11 @@ use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sd_protocol::binary::PreviewPosition;
 use sd_protocol::{
-    Catalogue, EventFrame, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PictureFormat, PictureFrame,
-    PreviewBasis, PreviewDtype, PreviewFrame, Quota, SchedulerEntry, ServerFrame, SessionFrame,
+    Catalogue, DeviceEntry, EventFrame, ModelDefaults, ModelEntry, NamedEntry, PROTOCOL_VERSION, PictureFormat,
+    PictureFrame, PreviewBasis, PreviewDtype, PreviewFrame, Quota, SchedulerEntry, ServerFrame, SessionFrame,
 };
 
+use crate::device::DeviceInfo;
 use crate::diffusion::schedulers::{self, SCHEDULERS, SigmaSpacing};
 use crate::intake::Offer;
 use crate::jobs::LatentSnapshot;
@@ -27,6 +28,17 @@ pub fn catalogue(offer: &Offer) -> Catalogue {
         loras: offer.adapters.loras.names().map(str::to_owned).collect(),
         embeddings: offer.adapters.embeddings.names().map(str::to_owned).collect(),
     }
+}
+
+/// What draws.
+pub fn devices(offer: &Offer) -> Vec<DeviceEntry> {
+    let entry = |device: &DeviceInfo| DeviceEntry {
+        name: device.name.clone(),
+        label: device.label.clone(),
+        dtype: device.dtype.to_string(),
+        memory_bytes: device.memory_bytes,
+    };
+    offer.devices.iter().map(entry).collect()
 }
 
 /// Answer to `hello`.

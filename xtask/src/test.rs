@@ -7,7 +7,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::stage::Stages;
 use crate::toolchain::WasmToolchain;
-use crate::{fuzz, install, web, workspace};
+use crate::{devices, fuzz, install, web, workspace};
 
 /// Features of the worker that the tests spawn: the client inside, so that a browser has a page to open.
 const WORKER_FEATURES: &str = "sd-worker/embed-client";
@@ -33,7 +33,7 @@ struct Skip {
 
 /// Runs the command.
 pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
-    let mut stages = Stages::new(if args.fast { 5 } else { 10 });
+    let mut stages = Stages::new(if args.fast { 5 } else { 11 });
     if !args.fast {
         stages.run("format", || Ok(cargo(shell, "fmt").args(["--all", "--check"]).run()?))?;
     }
@@ -56,6 +56,7 @@ pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
             }
             Ok(())
         })?;
+        stages.run("lints of the code for GPUs", || devices::lint(shell))?;
         stages.run("documentation", || {
             let doc = cargo(shell, "doc").args(["--workspace", "--no-deps", "--features", WORKER_FEATURES]);
             Ok(doc.env("RUSTDOCFLAGS", "--deny warnings").run()?)

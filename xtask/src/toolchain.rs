@@ -26,7 +26,7 @@ pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// Debian's compiler for browser code, its source, its lints, and the linker of the same LLVM.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "rust-web-src", "rust-web-clippy", "lld-22"];
 const DEBIAN_LINKER: &str = "wasm-ld-22";
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// Longest wait for rustup; a machine without a way to its servers would otherwise wait for ever.
 const RUSTUP_TIMEOUT: Duration = Duration::from_secs(120);
@@ -48,10 +48,10 @@ impl WasmToolchain {
     /// # Errors
     /// What is missing and what to do about it.
     pub(crate) fn obtain(shell: &Shell) -> anyhow::Result<Self> {
-        if knows_target(shell) {
+        if knows_target(shell, TARGET) {
             return Ok(Self::Native);
         }
-        let Err(no_rustup) = add_with_rustup(shell) else { return Ok(Self::Native) };
+        let Err(no_rustup) = add_with_rustup(shell, TARGET) else { return Ok(Self::Native) };
         eprintln!("{TARGET} does not come from rustup ({no_rustup}); taking Debian's {}", DEBIAN_PACKAGES[0]);
         match debian_sysroot(shell) {
             Ok(sysroot) => Ok(Self::Debian { sysroot }),
@@ -90,21 +90,21 @@ pub(crate) fn target_dir() -> PathBuf {
     workspace::target().join("wasm")
 }
 
-/// Whether the toolchain in use has the standard library of [`TARGET`].
-fn knows_target(shell: &Shell) -> bool {
-    let libraries = cmd!(shell, "rustc --print target-libdir --target {TARGET}").quiet().ignore_stderr().read();
+/// Whether the toolchain in use has the standard library of `target`.
+pub(crate) fn knows_target(shell: &Shell, target: &str) -> bool {
+    let libraries = cmd!(shell, "rustc --print target-libdir --target {target}").quiet().ignore_stderr().read();
     libraries.is_ok_and(|folder| {
         let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
         names.map(|name| name.to_string_lossy().into_owned()).any(|name| name.starts_with("libcore-"))
     })
 }
 
-/// Asks rustup for [`TARGET`]; the error is a phrase that says why that did not work.
-fn add_with_rustup(shell: &Shell) -> Result<(), &'static str> {
+/// Asks rustup for `target`; the error is a phrase that says why that did not work.
+pub(crate) fn add_with_rustup(shell: &Shell, target: &str) -> Result<(), &'static str> {
     if env::var_os("WASM_NO_RUSTUP").is_some() {
         return Err("WASM_NO_RUSTUP is set");
     }
-    let spawned = Command::new("rustup").args(["target", "add", TARGET]).stdin(Stdio::null()).spawn();
+    let spawned = Command::new("rustup").args(["target", "add", target]).stdin(Stdio::null()).spawn();
     let mut rustup = spawned.map_err(|_| "rustup is not installed")?;
     let deadline = Instant::now() + RUSTUP_TIMEOUT;
     let status = loop {
@@ -118,7 +118,7 @@ fn add_with_rustup(shell: &Shell) -> Result<(), &'static str> {
             Err(_) => return Err("rustup cannot be waited for"),
         }
     };
-    if status.success() && knows_target(shell) { Ok(()) } else { Err("`rustup target add` failed") }
+    if status.success() && knows_target(shell, target) { Ok(()) } else { Err("`rustup target add` failed") }
 }
 
 /// The sysroot for Debian's compiler, built on first use; one per release of that compiler.

@@ -37,6 +37,7 @@ static OFFER: LazyLock<Offer> = LazyLock::new(|| {
     let model =
         |name: &str, info: &ModelInfo| CatalogueModel { name: name.into(), info: info.clone(), preview_decoder: None };
     Offer {
+        devices: Vec::new(),
         models: vec![model("base", &info), model("refiner", &info), model("other", &other)],
         adapters: AdapterSet { loras, ..AdapterSet::default() },
         limits: Limits::default(),

@@ -9,7 +9,7 @@ use sd_protocol::{ErrorCode, Event, JobState};
 use sd_tests::api::expect_error;
 use sd_tests::socket::{Incoming, Socket};
 use sd_tests::worker::Worker;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{long, quick, with};
 
@@ -144,5 +144,22 @@ async fn a_full_disk_fails_jobs_and_not_the_worker() -> Result<()> {
     worker.kill().await?;
     let worker = Worker::spawn(&["--data-dir", folder]).await?;
     assert_eq!(worker.api().view(running.as_str()).await?.state, JobState::Failed, "what was told was stored");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_draws_is_said() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let worker = Worker::start_with(&folder, &["--device", "cpu"]).await?;
+    let cpu = json!([{"name": "cpu", "label": "CPU", "dtype": "f32"}]);
+    for path in ["/ready", "/v1/models"] {
+        let said: Value = worker.api().get(path).await?.error_for_status()?.json().await?;
+        assert_eq!(said["devices"], cpu, "{path}");
+    }
+    for (device, way_out) in [("cuda", "cargo xtask cuda"), ("metal", "--features metal")] {
+        let refusal = Worker::refusal(&["--ephemeral", "--device", device], &[]).await?;
+        let sentence = format!("Error: --device {device} is not possible: this worker was built without it.");
+        ensure!(refusal.contains(&sentence) && refusal.contains(way_out), "{refusal}");
+    }
     Ok(())
 }

@@ -74,6 +74,8 @@ impl Walk<'_> {
             let noise = &mut *self.noise;
             let Stepped { next, denoised } = self.scheduler.advance(step, &output, &sample, &mut || noise.draw())?;
             sample = self.kept(next, step + 1)?;
+            // A GPU only notes what it is told; a step that is announced, and a token that is read, are of what is done.
+            sample.device().synchronize()?;
             observer.stepped(&StepView {
                 step: (step + 1 - self.origin) as u32,
                 steps: (steps - self.origin) as u32,

@@ -1,9 +1,10 @@
-//! The bridge between jobs and computation: one thread that owns the models and every tensor.
+//! The bridge between jobs and computation: one thread for each device, which owns its models and every tensor on it.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`queue`] | the bounded queue in front of the engine |
-//! | [`thread`] | the loop: take a job, load its model, draw, hand over |
+//! | [`thread`] | the loop of each device: take a job, load its model, draw, hand over |
+//! | [`status`] | what the threads are up to, together |
 //! | [`picture`] | the picture that a job starts from |
 //! | [`reporter`] | what the computation says about a job; its drop publishes `failed` |
 //! | [`finisher`] | the thread that encodes and stores pictures while the engine draws the next job |
@@ -19,9 +20,11 @@ pub mod painter;
 pub mod picture;
 pub mod queue;
 pub mod reporter;
+pub mod status;
 pub mod thread;
 
 pub use picture::JobPicture;
 pub use queue::{Job, JobQueue, QueueClosed, ReserveError};
 pub use reporter::JobReporter;
-pub use thread::{Engine, EngineStatus};
+pub use status::EngineStatus;
+pub use thread::Engine;

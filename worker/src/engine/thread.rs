@@ -1,4 +1,4 @@
-//! The engine thread: the one owner of models and tensors.
+//! The engine threads, one for each device: the owners of models and tensors.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,54 +14,53 @@ use super::finisher::{self, Drawn};
 use super::painter;
 use super::queue::{Job, JobQueue};
 use super::reporter::JobReporter;
+use super::status::{EngineStatus, Statuses};
+use crate::device;
 use crate::diffusion::inpaint::InpaintPlan;
 use crate::diffusion::{Finished, GenerateError, GenerationSpec, Observer, Outcome, Pipeline, Start, StepView};
 use crate::jobs::{PictureQueue, Registry};
-use crate::models::{ByteSize, LoadProgress, LoadedModels, ModelLoader};
-
-/// What the engine is up to, for `/ready`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EngineStatus {
-    /// The default model is being loaded and warmed.
-    Loading,
-    /// A job would start at once, or after those that wait.
-    Ready,
-    /// The default model cannot be loaded; jobs for other models may still work.
-    Failed(String),
-    /// The worker stops.
-    Stopped,
-}
+use crate::models::{ByteSize, LoadError, LoadProgress, LoadedModels, ModelLoader};
 
 /// The running threads.
 #[derive(Debug)]
 pub struct Engine {
     status: watch::Receiver<EngineStatus>,
-    threads: [JoinHandle<()>; 2],
+    threads: Vec<JoinHandle<()>>,
     picture_queue: Arc<PictureQueue>,
 }
 
 impl Engine {
-    /// Starts the threads; the default model begins to load. Models stay loaded as long as
-    /// `model_memory` holds them.
+    /// Starts the threads, one to draw for each of `loaders`, which is never empty; the default model begins to load on
+    /// every device. The next job goes to whichever is free first. Models stay loaded as long as `model_memory` of their
+    /// device holds them; where nothing is said, as long as a part of its memory does.
     ///
     /// # Errors
     /// When the system starts no thread.
     pub fn start(
-        loader: Box<dyn ModelLoader>,
-        model_memory: ByteSize,
+        loaders: Vec<Box<dyn ModelLoader>>,
+        model_memory: Option<ByteSize>,
         queue: Arc<JobQueue>,
         registry: Arc<Registry>,
     ) -> std::io::Result<Self> {
         let metrics = Arc::clone(registry.metrics());
+        let catalogue = loaders[0].catalogue().to_vec();
         let picture_queue = Arc::clone(registry.picture_queue());
-        painter::start(loader.catalogue().to_vec(), Arc::clone(&picture_queue))?;
+        painter::start(catalogue, Arc::clone(&picture_queue))?;
         let (drawn, finisher) = finisher::start(registry)?;
-        let (status_sender, status) = watch::channel(EngineStatus::Loading);
-        let engine = std::thread::Builder::new().name("engine".into()).spawn(move || {
-            let models = LoadedModels::new(model_memory, metrics);
-            EngineThread { loader, drawn, status: status_sender, models }.run(&queue);
-        })?;
-        Ok(Self { status, threads: [engine, finisher], picture_queue })
+        let (statuses, status) = Statuses::new(loaders.len());
+        let mut threads = Vec::with_capacity(loaders.len() + 1);
+        for (index, loader) in loaders.into_iter().enumerate() {
+            let budget = model_memory.unwrap_or_else(|| ByteSize::default_model_memory(loader.device().memory_bytes));
+            let (drawn, statuses, metrics) = (drawn.clone(), Arc::clone(&statuses), Arc::clone(&metrics));
+            let queue = Arc::clone(&queue);
+            let name = format!("engine {}", loader.device().name);
+            threads.push(std::thread::Builder::new().name(name).spawn(move || {
+                let models = LoadedModels::new(budget, metrics);
+                EngineThread { index, loader, drawn, statuses, models }.run(&queue);
+            })?);
+        }
+        threads.push(finisher);
+        Ok(Self { status, threads, picture_queue })
     }
 
     /// What the engine is up to, now and from now on.
@@ -82,9 +81,10 @@ impl Engine {
 }
 
 struct EngineThread {
+    index: usize,
     loader: Box<dyn ModelLoader>,
     drawn: SyncSender<Drawn>,
-    status: watch::Sender<EngineStatus>,
+    statuses: Arc<Statuses>,
     models: LoadedModels,
 }
 
@@ -107,11 +107,11 @@ impl EngineThread {
             }
             Err(_) => EngineStatus::Failed(format!("the model {default} could not be loaded: see the worker's log")),
         };
-        self.status.send_replace(status);
+        self.statuses.tell(self.index, status);
         while let Ok((job, _turn)) = queue.take() {
             self.work(job);
         }
-        self.status.send_replace(EngineStatus::Stopped);
+        self.statuses.tell(self.index, EngineStatus::Stopped);
     }
 
     fn work(&mut self, job: Job) {
@@ -136,7 +136,13 @@ impl EngineThread {
                 }
             }
             Ok(None) => reporter.halted(),
-            Err(error) => reporter.failed(error),
+            Err(error) => {
+                if error.code == ErrorCode::OutOfMemory {
+                    // Whoever tries again finds as much room as there can be.
+                    self.models.keep_only(&job.model);
+                }
+                reporter.failed(error);
+            }
         }
     }
 
@@ -197,7 +203,11 @@ impl EngineThread {
             Err(_) if cancel.is_canceled() => return Ok(None),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a model could not be loaded");
-                return Err(ErrorBody::new(ErrorCode::ModelUnavailable, chain(&error)));
+                let code = match error {
+                    LoadError::OutOfMemory { .. } => ErrorCode::OutOfMemory,
+                    _ => ErrorCode::ModelUnavailable,
+                };
+                return Err(ErrorBody::new(code, chain(&error)));
             }
         };
         if !is_loaded {
@@ -234,6 +244,16 @@ fn after(mut warnings: Vec<String>, mut finished: Finished) -> Finished {
 }
 
 fn failed(error: GenerateError) -> ErrorBody {
+    if let GenerateError::Tensor(cause) = &error
+        && device::is_out_of_memory(cause)
+    {
+        tracing::error!(error = &error as &dyn std::error::Error, "a job needs more memory than its device has");
+        return ErrorBody::new(
+            ErrorCode::OutOfMemory,
+            "the memory of the device that draws is full: ask for a smaller picture or a smaller batch, or try again when \
+             nothing else uses the GPU",
+        );
+    }
     let code = match &error {
         GenerateError::Schedule(_) | GenerateError::Lora(_) | GenerateError::NoEncoder => ErrorCode::InvalidRequest,
         GenerateError::Tensor(_) | GenerateError::Tokenizer(_) | GenerateError::NotFinite => {

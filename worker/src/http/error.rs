@@ -65,9 +65,11 @@ pub(super) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Loading | ErrorCode::ShuttingDown | ErrorCode::ModelUnavailable | ErrorCode::Timeout => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        ErrorCode::Interrupted | ErrorCode::StorageFailed | ErrorCode::Internal | ErrorCode::Unknown => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        ErrorCode::Interrupted
+        | ErrorCode::OutOfMemory
+        | ErrorCode::StorageFailed
+        | ErrorCode::Internal
+        | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -5,17 +5,27 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
+use sd_protocol::DeviceEntry;
 use serde::Serialize;
 
 use super::App;
 use super::error::ApiError;
-use crate::metrics;
+use crate::{metrics, outlet};
 
-/// What `/health` and `/ready` say when all is well.
+/// What `/health` says when all is well.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Status {
     /// One word.
     status: &'static str,
+}
+
+/// What `/ready` says when all is well.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Readiness {
+    /// One word.
+    status: &'static str,
+    /// What draws.
+    devices: Vec<DeviceEntry>,
 }
 
 /// `GET /health`: the process answers.
@@ -24,9 +34,9 @@ pub async fn health() -> Json<Status> {
 }
 
 /// `GET /ready`: a job submitted now would start, or wait only for other jobs.
-pub async fn ready(State(app): State<App>) -> Result<Json<Status>, ApiError> {
+pub async fn ready(State(app): State<App>) -> Result<Json<Readiness>, ApiError> {
     app.service.readiness().map_err(ApiError::not_ready)?;
-    Ok(Json(Status { status: "ready" }))
+    Ok(Json(Readiness { status: "ready", devices: outlet::devices(app.service.offer()) }))
 }
 
 /// `GET /metrics`: what is counted, for Prometheus.

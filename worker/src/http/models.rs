@@ -18,8 +18,12 @@ use crate::service::tokens::unknown_model;
 /// `GET /v1/models`: what may be asked for by name, and within which bounds.
 pub async fn models(State(app): State<App>, caller: Caller) -> Json<ModelsView> {
     let offer = app.service.offer();
-    let (catalogue, limits) = (outlet::catalogue(offer), offer.limits.clone());
-    Json(ModelsView { catalogue, limits, quota: app.service.quota(&caller) })
+    Json(ModelsView {
+        catalogue: outlet::catalogue(offer),
+        limits: offer.limits.clone(),
+        devices: outlet::devices(offer),
+        quota: app.service.quota(&caller),
+    })
 }
 
 /// `POST /v1/models/{name}/tokens`: how the model reads a prompt.

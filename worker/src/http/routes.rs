@@ -76,7 +76,10 @@ fn worker(routes: Routes) -> Routes {
             "/v1/models",
             models::models,
             Operation::new(WORKER, "listModels", "Lists what may be asked for by name, and within which bounds.")
-                .answers(Answer::json::<ModelsView>(StatusCode::OK, "Models, schedulers, adapters and limits.")),
+                .answers(Answer::json::<ModelsView>(
+                    StatusCode::OK,
+                    "Models, schedulers, adapters, limits, and what draws.",
+                )),
         )
         .route(
             Method::POST,
@@ -145,7 +148,7 @@ fn worker(routes: Routes) -> Routes {
             "/ready",
             health::ready,
             Operation::new(WORKER, "ready", "Tells whether a job submitted now would start, or wait for jobs only.")
-                .answers(Answer::json::<health::Status>(StatusCode::OK, "It would."))
+                .answers(Answer::json::<health::Readiness>(StatusCode::OK, "It would."))
                 .not_ready(&[QueueFull, Loading, ModelUnavailable, ShuttingDown, StorageFull, StorageFailed]),
         )
         .route(

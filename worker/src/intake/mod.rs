@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use self::faults::{Faults, unknown};
 pub use self::picture::PictureRequest;
+use crate::device::DeviceInfo;
 use crate::diffusion::noise::Rng;
 use crate::diffusion::schedulers::{self, SCHEDULERS, ScheduleError, SchedulerEntry, SigmaSpacing};
 use crate::diffusion::{GenerationSpec, GuidanceSpec, LoraChoice, MicroConditioning, ModelInfo};
@@ -35,6 +36,8 @@ const SEED_MAX: u64 = (1 << 53) - 1;
 /// What may be asked for.
 #[derive(Clone, Debug)]
 pub struct Offer {
+    /// What draws, never empty.
+    pub devices: Vec<DeviceInfo>,
     /// Never empty; the first is the default.
     pub models: Vec<CatalogueModel>,
     /// LoRAs and embeddings by name.

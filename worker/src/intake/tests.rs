@@ -52,7 +52,7 @@ fn offer() -> Offer {
             info.schedule.config = serde_json::from_value(json!({"prediction_type": "sample"})).unwrap();
         }),
     ];
-    Offer { models, adapters: AdapterSet::default(), limits: Limits::default() }
+    Offer { devices: Vec::new(), models, adapters: AdapterSet::default(), limits: Limits::default() }
 }
 
 fn check(job: Value) -> Result<JobRequest, Vec<String>> {

@@ -1,28 +1,42 @@
-//! The real [`ModelLoader`]: folders, single files, the hub and embedded files.
+//! All models of a worker: folders, single files, the hub and embedded files, and the real [`ModelLoader`] of them.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::hub::meter::Meter;
-use super::hub::{Hub, HubSettings};
+use super::hub::{Hub, HubError, HubSettings};
 use super::source::{ModelSource, Remote, Resolved};
 use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress, PromptReaders};
+use crate::device::{self, DeviceInfo, OpenDevice};
 use crate::diffusion::families::PreviewDecoder;
 use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
-use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, Placement, StepView, families};
+use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, StepView, families};
 
-/// All models of a worker with their files.
+/// Time after which a loader that waits for another's download asks whether it still has to.
+const TURN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// All models of a worker with their files, whatever they are loaded on.
 #[derive(Debug)]
 pub struct Library {
-    placement: Placement,
     adapters: AdapterSet,
     /// Downloads of the engine thread run on the worker's own runtime.
     runtime: Handle,
+    /// Held by the one loader that downloads.
+    downloads: Mutex<()>,
     catalogue: Vec<CatalogueModel>,
     entries: Vec<Entry>,
     readers: Arc<PromptReaders>,
+}
+
+/// The models of a library, loaded on one device.
+#[derive(Debug)]
+pub struct PlacedLibrary {
+    library: Arc<Library>,
+    device: OpenDevice,
 }
 
 /// The files behind the catalogue's model of the same position.
@@ -38,15 +52,16 @@ impl Library {
     ///
     /// # Errors
     /// When a source cannot be found, is no model of a known family, or two have one name.
-    pub async fn open(
-        sources: &[ModelSource],
-        hub: &HubSettings,
-        adapters: AdapterSet,
-        placement: Placement,
-    ) -> Result<Self, LoadError> {
+    pub async fn open(sources: &[ModelSource], hub: &HubSettings, adapters: AdapterSet) -> Result<Self, LoadError> {
         let runtime = Handle::current();
-        let mut library =
-            Self { placement, adapters, runtime, catalogue: Vec::new(), entries: Vec::new(), readers: Arc::default() };
+        let mut library = Self {
+            adapters,
+            runtime,
+            downloads: Mutex::default(),
+            catalogue: Vec::new(),
+            entries: Vec::new(),
+            readers: Arc::default(),
+        };
         for source in sources {
             let hub = || Hub::new(hub).map_err(|error| source.not_delivered(error));
             let Resolved { files, remote } = source.resolve(hub).await?;
@@ -66,6 +81,16 @@ impl Library {
         let files = files.map(|(model, entry)| (model.name.clone(), entry.files.clone()));
         library.readers = Arc::new(PromptReaders::new(files, library.adapters.embeddings.files()));
         Ok(library)
+    }
+
+    /// The models as they are loaded on `device`.
+    pub fn on(self: &Arc<Self>, device: OpenDevice) -> PlacedLibrary {
+        PlacedLibrary { library: Arc::clone(self), device }
+    }
+
+    /// All models, never empty; the first is the default.
+    pub fn catalogue(&self) -> &[CatalogueModel] {
+        &self.catalogue
     }
 
     /// Adds a model; a decoder at `decoder` goes before its own.
@@ -90,47 +115,77 @@ impl Library {
     }
 }
 
-impl ModelLoader for Library {
+impl ModelLoader for PlacedLibrary {
+    fn device(&self) -> &DeviceInfo {
+        &self.device.info
+    }
+
     fn catalogue(&self) -> &[CatalogueModel] {
-        &self.catalogue
+        self.library.catalogue()
     }
 
     fn adapters(&self) -> &AdapterSet {
-        &self.adapters
+        &self.library.adapters
     }
 
     fn prompt_readers(&self) -> Arc<PromptReaders> {
-        Arc::clone(&self.readers)
+        Arc::clone(&self.library.readers)
     }
 
     fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {
-        let Entry { files, remote } = &self.entries[self.position(name)?];
-        let mut measured = families::measure(files, &self.placement);
+        let Library { entries, runtime, downloads, .. } = &*self.library;
+        let Entry { files, remote } = &entries[self.library.position(name)?];
+        let measure = || families::measure(files, &self.device.placement);
+        let mut measured = measure();
         if let (Err(FilesError::Missing { .. }), Some((source, Remote { hub, id, folder }))) = (&measured, remote) {
-            let mut meter = Meter::new(name);
-            let mut shown = |so_far: &LoadProgress| {
-                meter.show(so_far);
-                progress(so_far)
-            };
-            let weights = hub.weights(id, folder, source.options.variant.as_deref(), &mut shown);
-            self.runtime.block_on(weights).map_err(|error| source.not_delivered(error))?;
-            measured = families::measure(files, &self.placement);
+            let turn = runtime.block_on(turn(downloads, progress));
+            let _turn = turn.ok_or_else(|| source.not_delivered(HubError::Stopped))?;
+            measured = measure();
+            // Another device may have brought them meanwhile.
+            if let Err(FilesError::Missing { .. }) = measured {
+                let mut meter = Meter::new(name);
+                let mut shown = |so_far: &LoadProgress| {
+                    meter.show(so_far);
+                    progress(so_far)
+                };
+                let weights = hub.weights(id, folder, source.options.variant.as_deref(), &mut shown);
+                runtime.block_on(weights).map_err(|error| source.not_delivered(error))?;
+                measured = measure();
+            }
         }
         measured.map_err(|error| unusable(name, error))
     }
 
     fn load(&mut self, name: &str) -> Result<Box<dyn Pipeline>, LoadError> {
-        let at = self.position(name)?;
-        let embeddings: Vec<_> = self.adapters.embeddings.files().collect();
-        let loaded = families::load(&self.entries[at].files, &embeddings, &self.placement);
-        let mut pipeline = loaded.map_err(|error| unusable(name, error))?;
-        warm(pipeline.as_mut(), &self.catalogue[at]);
+        let Library { adapters, catalogue, entries, .. } = &*self.library;
+        let at = self.library.position(name)?;
+        let embeddings: Vec<_> = adapters.embeddings.files().collect();
+        let loaded = families::load(&entries[at].files, &embeddings, &self.device.placement);
+        let mut pipeline = loaded.map_err(|error| match error {
+            FilesError::Tensor { source, .. } if device::is_out_of_memory(&source) => {
+                LoadError::OutOfMemory { name: name.into(), device: self.device.info.name.clone() }
+            }
+            error => unusable(name, error),
+        })?;
+        warm(pipeline.as_mut(), &catalogue[at]);
         Ok(pipeline)
     }
 }
 
 fn unusable(name: &str, error: FilesError) -> LoadError {
     LoadError::Files { name: name.into(), source: Box::new(error) }
+}
+
+/// Waits until no other loader downloads; nothing where `progress` stops that.
+async fn turn<'a>(downloads: &'a Mutex<()>, progress: &mut OnProgress<'_>) -> Option<MutexGuard<'a, ()>> {
+    loop {
+        if let Ok(turn) = tokio::time::timeout(TURN_INTERVAL, downloads.lock()).await {
+            return Some(turn);
+        }
+        if progress(&LoadProgress { file: String::new(), done_bytes: 0, total_bytes: 0 }).is_break() {
+            return None;
+        }
+    }
 }
 
 /// Draws one step of a small picture, so that the first job finds pages, threads and kernels ready.

@@ -10,7 +10,7 @@ use super::{LoadError, ModelLoader, OnProgress};
 use crate::diffusion::Pipeline;
 use crate::metrics::Metrics;
 
-/// Part of the machine's memory that models may fill unless told otherwise, in percent. The rest is for the
+/// Part of a device's memory that models may fill unless told otherwise, in percent. The rest is for the
 /// activations of the job that runs (several GB when a VAE decodes 1024 × 1024 px in f32), the page cache through which
 /// the next model is read, and everybody else.
 const DEFAULT_BUDGET_PERCENT: u64 = 60;
@@ -62,20 +62,27 @@ impl TryFrom<String> for ByteSize {
 }
 
 impl ByteSize {
-    /// The budget of an operator who names none: a part of the memory that this process may use.
-    pub fn default_model_memory() -> Self {
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        // In a container the machine's memory is not ours.
-        let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-        Self(system.total_memory().min(limit) / 100 * DEFAULT_BUDGET_PERCENT)
+    /// The budget of an operator who names none: a part of the device's memory, or of what this process may use of the
+    /// machine's where the device has none of its own.
+    pub fn default_model_memory(device_bytes: Option<u64>) -> Self {
+        Self(device_bytes.unwrap_or_else(machine_bytes) / 100 * DEFAULT_BUDGET_PERCENT)
     }
+}
+
+fn machine_bytes() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    // In a container the machine's memory is not ours.
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
+    system.total_memory().min(limit)
 }
 
 /// The loaded models.
 pub struct LoadedModels {
     metrics: Arc<Metrics>,
     budget_bytes: u64,
+    /// What the metrics know of.
+    counted_bytes: u64,
     /// The least recently used first.
     models: Vec<Loaded>,
 }
@@ -89,7 +96,7 @@ struct Loaded {
 impl LoadedModels {
     /// No model, and room for `budget`.
     pub fn new(budget: ByteSize, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, budget_bytes: budget.0, models: Vec::new() }
+        Self { metrics, budget_bytes: budget.0, counted_bytes: 0, models: Vec::new() }
     }
 
     /// Names of the loaded models, the least recently used first.
@@ -128,14 +135,22 @@ impl LoadedModels {
         Ok(self.models.last_mut().expect("pushed in either case").pipeline.as_mut())
     }
 
+    /// Drops all models but one.
+    pub fn keep_only(&mut self, name: &str) {
+        self.models.retain(|loaded| loaded.name == name);
+        self.count_bytes();
+    }
+
     /// Drops a model, so that it will be loaded anew.
     pub fn forget(&mut self, name: &str) {
         self.models.retain(|loaded| loaded.name != name);
         self.count_bytes();
     }
 
-    fn count_bytes(&self) {
-        self.metrics.models_hold(self.models.iter().map(|loaded| loaded.size_bytes).sum());
+    fn count_bytes(&mut self) {
+        let held_bytes = self.models.iter().map(|loaded| loaded.size_bytes).sum();
+        self.metrics.models_hold(self.counted_bytes, held_bytes);
+        self.counted_bytes = held_bytes;
     }
 
     fn make_room(&mut self, name: &str, size_bytes: u64) {

@@ -22,7 +22,7 @@ pub mod readers;
 pub mod source;
 
 pub use adapters::{AdapterSet, Adapters};
-pub use library::Library;
+pub use library::{Library, PlacedLibrary};
 pub use memory::{ByteSize, LoadedModels};
 pub use readers::PromptReaders;
 pub use source::{ModelOptions, ModelSource};
@@ -30,6 +30,7 @@ pub use source::{ModelOptions, ModelSource};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::device::DeviceInfo;
 use crate::diffusion::families::PreviewDecoder;
 use crate::diffusion::weights::LoadError as FilesError;
 use crate::diffusion::{ModelInfo, Pipeline};
@@ -45,8 +46,11 @@ pub struct CatalogueModel {
     pub preview_decoder: Option<PreviewDecoder>,
 }
 
-/// Makes pipelines; lives on the engine thread.
+/// Makes pipelines for one device; lives on that device's engine thread.
 pub trait ModelLoader: Send {
+    /// Where they compute.
+    fn device(&self) -> &DeviceInfo;
+
     /// All models, never empty; the first is the default.
     fn catalogue(&self) -> &[CatalogueModel];
 
@@ -115,6 +119,17 @@ pub enum LoadError {
         id: String,
         /// Why.
         source: Box<hub::HubError>,
+    },
+    /// The device has no room for it.
+    #[error(
+        "the model {name} does not fit into the memory of {device}; free some of it, use a type of fewer bytes with \
+         --dtype f16, or a smaller model"
+    )]
+    OutOfMemory {
+        /// Name of the model.
+        name: String,
+        /// Name of the device.
+        device: String,
     },
     /// The files are there, but no model of ours.
     #[error("the model {name} cannot be used")]

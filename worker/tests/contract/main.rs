@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod devices;
 mod lanes;
 mod library;
 mod lives;
@@ -21,7 +22,7 @@ use sd_worker::access::Caller;
 use sd_worker::engine::{Engine, JobQueue};
 use sd_worker::intake::Offer;
 use sd_worker::jobs::{JobCell, JobFilter, News, Registry, Retention, Store};
-use sd_worker::models::{ByteSize, ModelLoader as _, PromptReaders};
+use sd_worker::models::{ByteSize, ModelLoader, PromptReaders};
 use sd_worker::service::{OnCrash, Service, Submitted};
 use serde_json::{Value, json};
 
@@ -40,13 +41,22 @@ struct Setting {
     queue_jobs: usize,
     on_crash: OnCrash,
     retention: Retention,
+    /// How many devices draw.
+    devices: usize,
     readers: PromptReaders,
 }
 
 impl Setting {
     fn over(store: Store) -> Self {
         let retention = Retention { jobs: 100, age: None, bytes: None };
-        Self { store, queue_jobs: 4, on_crash: OnCrash::Rerun, retention, readers: PromptReaders::default() }
+        Self {
+            store,
+            queue_jobs: 4,
+            on_crash: OnCrash::Rerun,
+            retention,
+            devices: 1,
+            readers: PromptReaders::default(),
+        }
     }
 }
 
@@ -61,14 +71,19 @@ impl Worker {
 
     async fn with(setting: Setting) -> Self {
         let script = Script::default();
-        let loader = ScriptedLoader::new(script.clone());
-        let (models, adapters) = (loader.catalogue().to_vec(), loader.adapters().clone());
+        let loaders: Vec<_> = (0..setting.devices)
+            .map(|index| ScriptedLoader::new(script.clone(), &format!("scripted:{index}")))
+            .map(|loader| Box::new(loader) as Box<dyn ModelLoader>)
+            .collect();
+        let devices = loaders.iter().map(|loader| loader.device().clone()).collect();
+        let (models, adapters) = (loaders[0].catalogue().to_vec(), loaders[0].adapters().clone());
         let readers = Arc::new(setting.readers);
         let registry = Arc::new(Registry::new(setting.store, setting.retention, Arc::default()).unwrap());
         let queue = JobQueue::new(setting.queue_jobs);
-        let engine = Engine::start(Box::new(loader), ByteSize(2), Arc::clone(&queue), Arc::clone(&registry)).unwrap();
+        let memory = Some(ByteSize(2));
+        let engine = Engine::start(loaders, memory, Arc::clone(&queue), Arc::clone(&registry)).unwrap();
         let limits = Limits { queue_jobs_max: setting.queue_jobs, ..Limits::default() };
-        let offer = Arc::new(Offer { models, adapters, limits });
+        let offer = Arc::new(Offer { devices, models, adapters, limits });
         let service = Service::new(registry, queue, offer, engine.status(), Arc::default(), readers);
         service.take_up(setting.on_crash).await;
         Self { service, script, engine }

@@ -15,11 +15,11 @@ fn unattended(bounds: &str) -> (Service, Arc<JobQueue>) {
     writeln!(file, "[tokens.ann]\nsha256 = {:?}\n{bounds}\n[tokens.bob]\nsha256 = {:?}", hashes[0], hashes[1]).unwrap();
     let accounts = Arc::new(Accounts::new(&Credentials::read(Some(file.path()), None).unwrap()));
     let setting = Setting::over(Store::ephemeral().unwrap());
-    let loader = ScriptedLoader::new(Script::default());
+    let loader = ScriptedLoader::new(Script::default(), "scripted");
     let (models, adapters) = (loader.catalogue().to_vec(), loader.adapters().clone());
     let registry = Arc::new(Registry::new(setting.store, setting.retention, Arc::default()).unwrap());
     let queue = JobQueue::new(100);
-    let offer = Arc::new(Offer { models, adapters, limits: Limits::default() });
+    let offer = Arc::new(Offer { devices: vec![loader.device().clone()], models, adapters, limits: Limits::default() });
     let (_, status) = watch::channel(EngineStatus::Ready);
     (Service::new(registry, Arc::clone(&queue), offer, status, accounts, Arc::default()), queue)
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use sd_worker::device::{DeviceInfo, Dtype};
 use sd_worker::diffusion::pipeline::ModelSchedule;
 use sd_worker::diffusion::schedulers::{AlignedModel, SCHEDULERS, SchedulerConfig, SigmaSpacing};
 use sd_worker::diffusion::{
@@ -67,12 +68,13 @@ impl Script {
 /// Models "scripted" (works), "broken" (does not load) and "remote" (is downloaded for ever).
 pub(crate) struct ScriptedLoader {
     script: Script,
+    device: DeviceInfo,
     catalogue: Vec<CatalogueModel>,
     adapters: AdapterSet,
 }
 
 impl ScriptedLoader {
-    pub(crate) fn new(script: Script) -> Self {
+    pub(crate) fn new(script: Script, device: &str) -> Self {
         let info = ModelInfo {
             family: "scripted",
             width: 64,
@@ -95,6 +97,7 @@ impl ScriptedLoader {
         let model = |name: &str| CatalogueModel { name: name.into(), info: info.clone(), preview_decoder: None };
         Self {
             script,
+            device: DeviceInfo { name: device.into(), label: "Script".into(), dtype: Dtype::F32, memory_bytes: None },
             catalogue: vec![model("scripted"), model("broken"), model("remote")],
             adapters: AdapterSet::default(),
         }
@@ -102,6 +105,10 @@ impl ScriptedLoader {
 }
 
 impl ModelLoader for ScriptedLoader {
+    fn device(&self) -> &DeviceInfo {
+        &self.device
+    }
+
     fn catalogue(&self) -> &[CatalogueModel] {
         &self.catalogue
     }
@@ -171,6 +178,7 @@ impl Pipeline for ScriptedPipeline {
                 match spec.prompt.as_str() {
                     "hold" => self.script.wait_for_gate(cancel),
                     "fail" => return Err(GenerateError::NotFinite),
+                    "out of memory" => return Err(candle_core::Error::msg("CUDA_ERROR_OUT_OF_MEMORY").into()),
                     "panic" => panic!("the script says so"),
                     _ => {}
                 }

@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{ByteSize, InvalidSize, LoadedModels};
+use crate::device::DeviceInfo;
 use crate::diffusion::{CancelToken, GenerateError, GenerationSpec, Observer, Outcome, Pipeline};
 use crate::models::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress, PromptReaders};
 
@@ -28,6 +29,10 @@ struct SizedModels {
 }
 
 impl ModelLoader for SizedModels {
+    fn device(&self) -> &DeviceInfo {
+        unreachable!("memory is counted on any device")
+    }
+
     fn catalogue(&self) -> &[CatalogueModel] {
         &[]
     }
@@ -133,6 +138,7 @@ fn sizes_are_numbers_with_units() {
     for faulty in ["", "GiB", "8 potatoes", "-1GB", "1..2GB", "1e3"] {
         assert_eq!(faulty.parse::<ByteSize>(), Err(InvalidSize(faulty.into())));
     }
-    let machine = ByteSize::default_model_memory().0;
+    assert_eq!(ByteSize::default_model_memory(Some(80_000)), ByteSize(48_000), "of a GPU");
+    let machine = ByteSize::default_model_memory(None).0;
     assert!(machine > 100 << 20, "{machine} bytes are no sensible part of a machine");
 }
