@@ -62,7 +62,7 @@ impl From<PreviewDtype> for Element {
 pub struct FrameHeader {
     /// The job, as `accepted` or `attached` named it on this connection.
     pub handle: u32,
-    /// Denoising steps done.
+    /// Denoising steps done; 0 is a glimpse of the first, half of which is done.
     pub step: u16,
     /// Denoising steps in all.
     pub steps: u16,
@@ -288,7 +288,7 @@ pub struct PreviewFrame {
 /// Where in its job a preview stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreviewPosition {
-    /// Denoising steps done.
+    /// Denoising steps done; 0 is a glimpse of the first, half of which is done.
     pub step: u16,
     /// Denoising steps in all.
     pub steps: u16,

@@ -41,7 +41,7 @@ pub struct PreviewOptions {
     /// What is sent.
     pub mode: PreviewMode,
     /// A preview after every so many steps; the last step always has one, as a picture if it is ready before the images
-    /// are.
+    /// are. Every step (1) may begin with a preview of step 0, when half of the first step is done.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub every: u32,
     /// How it is written.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use super::cancel::{CancelToken, Halt};
-use super::guidance::Guidance;
+use super::guidance::{Evaluation, Guidance};
 use super::nn::unet::Unet;
 use super::noise::LatentNoise;
 use super::pipeline::{GenerateError, Observer, StepView};
@@ -69,16 +69,28 @@ impl Walk<'_> {
                 input = Tensor::cat(&[&input, beside], 3)?;
             }
             let progress = step as f64 / steps as f64;
-            let output =
-                self.guidance.evaluate(self.unet, &input, self.scheduler.timestep(step), progress, self.cancel)?;
+            let evaluation = Evaluation { sample: &input, step, progress };
+            let (origin, scheduler) = (self.origin, &*self.scheduler);
+            // It takes half as long as the step, and most of the time to a first preview is waiting for that.
+            let is_glimpsed = step == origin && self.unet.keeps_items_apart() && observer.wants_glimpse();
+            let mut glimpse = |prompt: &Tensor| {
+                observer.glimpsed(&StepView {
+                    step: 0,
+                    steps: (steps - origin) as u32,
+                    sigma: scheduler.sigma(step),
+                    denoised: &|| copy_off_device(&scheduler.estimate(step, prompt, &sample)?),
+                });
+            };
+            let glimpse = is_glimpsed.then_some(&mut glimpse as &mut dyn FnMut(&Tensor));
+            let output = self.guidance.evaluate(self.unet, evaluation, self.cancel, glimpse)?;
             let noise = &mut *self.noise;
             let Stepped { next, denoised } = self.scheduler.advance(step, &output, &sample, &mut || noise.draw())?;
             sample = self.kept(next, step + 1)?;
             // A GPU only notes what it is told; a step that is announced, and a token that is read, are of what is done.
             sample.device().synchronize()?;
             observer.stepped(&StepView {
-                step: (step + 1 - self.origin) as u32,
-                steps: (steps - self.origin) as u32,
+                step: (step + 1 - origin) as u32,
+                steps: (steps - origin) as u32,
                 sigma: self.scheduler.sigma(step + 1),
                 denoised: &|| copy_off_device(&denoised),
             });

@@ -34,11 +34,20 @@ pub trait Observer {
 
     /// A denoising step is done.
     fn stepped(&mut self, view: &StepView<'_>);
+
+    /// Whether [`glimpsed`](Self::glimpsed) is worth some percent of the first step.
+    fn wants_glimpse(&self) -> bool {
+        false
+    }
+
+    /// Half of the first step is done: what the network says of the prompt, before it is held against the negative one.
+    /// Where it can be had without another picture coming out: on the CPU.
+    fn glimpsed(&mut self, _view: &StepView<'_>) {}
 }
 
 /// What can be seen after a denoising step.
 pub struct StepView<'a> {
-    /// Steps done, from 1.
+    /// Steps done, from 1; 0 at a glimpse.
     pub step: u32,
     /// Steps in all.
     pub steps: u32,

@@ -87,6 +87,13 @@ impl JobReporter {
         self.cell.append(Event::Failed { error });
     }
 
+    /// Publishes the clean latents, where anybody looks.
+    fn show(&mut self, view: &StepView<'_>) {
+        if self.cell.has_preview_readers() {
+            self.copy_latents(view);
+        }
+    }
+
     fn copy_latents(&mut self, view: &StepView<'_>) {
         let started = Instant::now();
         match (view.denoised)() {
@@ -125,9 +132,15 @@ impl Observer for JobReporter {
         }
         let eta_ms = self.eta(view).as_millis() as u64;
         self.cell.update(Event::Progress { step: view.step, steps: view.steps, sigma: view.sigma as f32, eta_ms });
-        if self.cell.has_preview_readers() {
-            self.copy_latents(view);
-        }
+        self.show(view);
+    }
+
+    fn wants_glimpse(&self) -> bool {
+        self.cell.has_preview_readers()
+    }
+
+    fn glimpsed(&mut self, view: &StepView<'_>) {
+        self.show(view);
     }
 }
 

@@ -38,7 +38,8 @@ pub struct JobReader {
     preview: PreviewOptions,
     after: u64,
     ephemeral_seen: u64,
-    step_seen: u32,
+    /// Step of the last preview that was handed out.
+    step_seen: Option<u32>,
     /// The newest preview is news even if one of the same step was seen in another mode.
     is_mode_new: bool,
     /// An image was handed out, or the end.
@@ -58,7 +59,7 @@ impl JobReader {
             preview,
             after,
             ephemeral_seen: 0,
-            step_seen: 0,
+            step_seen: None,
             is_mode_new: false,
             has_results: false,
             ended: false,
@@ -154,14 +155,16 @@ impl JobReader {
     }
 
     fn wants(&self, step: u32, steps: u32) -> bool {
-        let is_new = if self.is_mode_new { step >= self.step_seen } else { step > self.step_seen };
-        is_new && (step == steps || step.is_multiple_of(self.preview.every))
+        let is_new = self.step_seen.is_none_or(|seen| if self.is_mode_new { step >= seen } else { step > seen });
+        // A glimpse of the first step is for those who want every step.
+        let is_due = if step == 0 { self.preview.every == 1 } else { step.is_multiple_of(self.preview.every) };
+        is_new && (is_due || step == steps)
     }
 
     /// Notes that the preview of `step` is handed out, and returns how many were missed before it.
     fn seen(&mut self, step: u32) -> u32 {
-        let wanted = step.div_ceil(self.preview.every) - self.step_seen / self.preview.every;
-        self.step_seen = step;
+        let wanted = step.div_ceil(self.preview.every) - self.step_seen.unwrap_or(0) / self.preview.every;
+        self.step_seen = Some(step);
         self.is_mode_new = false;
         wanted.saturating_sub(1)
     }

@@ -112,6 +112,22 @@ async fn a_slow_reader_skips_pictures() {
 }
 
 #[tokio::test]
+async fn a_glimpse_comes_before_the_first_step() {
+    let worker = Worker::start().await;
+    let running = worker.submit_held().await;
+    let cell = worker.submit(json!({"prompt": "glimpse"})).await;
+    let mut eager = cell.read(0, options(PreviewMode::Rgb));
+    let mut choosy = cell.read(0, PreviewOptions { every: 2, ..options(PreviewMode::Rgb) });
+    worker.cancel(&running).await;
+    let (pictures, missed) = pictures(&mut eager).await;
+    assert_eq!((pictures.step, missed, cell.view().step), (0, 0, 0));
+    check(&pictures.frames[0], 0, PictureFormat::Png);
+    let is_preview = |news: &News| !matches!(news, News::Event(_));
+    assert!(!choosy.drain().iter().any(is_preview), "it did not ask for every step");
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_reader_changes_its_mind() {
     let worker = Worker::start().await;
     let running = worker.submit_held().await;

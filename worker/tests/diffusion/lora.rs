@@ -9,7 +9,7 @@ use sd_worker::diffusion::nn::clip_text::{ClipTextConfig, ClipTextEncoder, Hidde
 use sd_worker::diffusion::nn::unet::{Unet, UnetConfig};
 use sd_worker::diffusion::weights::{KeptLayers, LayerShape, ModelFiles, Patches, Weights};
 
-use super::{RELATIVE_L2_MAX, golden, golden_json, golden_tensors, relative_l2, tiny_model};
+use super::{RELATIVE_L2_MAX, golden, golden_json, golden_tensors, relative_l2, said, tiny_model};
 
 /// The networks of the tiny pipeline, to be built again and again.
 struct Model {
@@ -60,7 +60,7 @@ fn outputs(
     let text = ClipTextEncoder::load(text_config, text, &Device::Cpu, DType::F32).unwrap();
     let ids = inputs["sd1/text/ids"].to_dtype(DType::U32).unwrap();
     [
-        unet.forward(&inputs["sd1/unet/even/in"], 321.5, &inputs["sd1/text/out"].clone().into(), &cancel).unwrap(),
+        said(&unet, &inputs["sd1/unet/even/in"], 321.5, &inputs["sd1/text/out"].clone().into(), &cancel).unwrap(),
         text.forward(&text.embed(&ids).unwrap(), &[0, 0], HiddenLayer::Last, &cancel).unwrap().hidden,
     ]
 }

@@ -25,6 +25,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
+use sd_worker::diffusion::cancel::Halt;
+use sd_worker::diffusion::nn::unet::{Unet, UnetInput};
 use sd_worker::diffusion::weights::ModelFiles;
 use sd_worker::diffusion::{CancelToken, Finished, GenerationSpec, Observer, Outcome, Pipeline, StepView};
 
@@ -61,6 +63,11 @@ fn finished(pipeline: &mut dyn Pipeline, spec: &GenerationSpec) -> Finished {
         Outcome::Finished(finished) => finished,
         other => panic!("not finished: {other:?}"),
     }
+}
+
+/// What `unet` says of `latents` at one timestep.
+fn said(unet: &Unet, latents: &Tensor, timestep: f64, input: &UnetInput, cancel: &CancelToken) -> Result<Tensor, Halt> {
+    unet.forward(latents, 0, &unet.condition(input, &[timestep], cancel)?, cancel)
 }
 
 /// ‖found − expected‖ / ‖expected‖

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use sd_worker::diffusion::{
-    CancelToken, GenerationSpec, Observer, Outcome, Picture, Pipeline, Placement, StepView, families, schedulers,
+    CancelToken, GenerationSpec, GuidanceSpec, Observer, Outcome, Picture, Pipeline, Placement, StepView, families,
+    schedulers,
 };
 
 /// Cancels after some steps, where it is asked to.
@@ -88,6 +89,48 @@ fn a_seed_draws_the_same_bytes_twice() {
     assert_eq!(first, draw(pipeline.as_mut(), &spec));
     assert_eq!(first, draw(builtin().as_mut(), &spec));
     assert_ne!(first, draw(pipeline.as_mut(), &GenerationSpec { seed: 10, ..spec }));
+}
+
+/// Keeps the clean latents of glimpses, and of the first step.
+#[derive(Default)]
+struct Glimpser {
+    glimpses: Vec<Vec<f32>>,
+    first: Option<Vec<f32>>,
+}
+
+impl Observer for Glimpser {
+    fn started(&mut self, _steps: u32) {}
+
+    fn stepped(&mut self, view: &StepView<'_>) {
+        if view.step == 1 {
+            self.first = Some((view.denoised)().unwrap());
+        }
+    }
+
+    fn wants_glimpse(&self) -> bool {
+        true
+    }
+
+    fn glimpsed(&mut self, view: &StepView<'_>) {
+        assert_eq!((view.step, self.first.is_none()), (0, true));
+        self.glimpses.push((view.denoised)().unwrap());
+    }
+}
+
+#[test]
+fn a_glimpse_is_what_a_step_without_guidance_shows() {
+    let mut pipeline = builtin();
+    let mut look = |spec: &GenerationSpec| {
+        let mut glimpser = Glimpser::default();
+        pipeline.generate(spec, &CancelToken::default(), &mut glimpser).unwrap();
+        glimpser
+    };
+    let guided = GenerationSpec { steps: 2, width: 64, height: 96, batch_size: 2, ..spec("the sea at dawn", 9) };
+    let unguided = GenerationSpec { guidance: GuidanceSpec::of(1.0), ..guided.clone() };
+    let (seen, expected) = (look(&guided), look(&unguided));
+    assert_eq!(expected.glimpses.len(), 0);
+    assert_eq!(seen.glimpses, [expected.first.unwrap()]);
+    assert_ne!(seen.first.unwrap(), seen.glimpses[0]);
 }
 
 #[test]

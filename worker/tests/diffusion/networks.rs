@@ -11,7 +11,7 @@ use sd_worker::diffusion::nn::unet::{AddedConditioning, Unet, UnetConfig, UnetIn
 use sd_worker::diffusion::nn::vae::{Posterior, VaeConfig, VaeDecoder, VaeEncoder};
 use sd_worker::diffusion::weights::Weights;
 
-use super::{RELATIVE_L2_MAX, golden_tensors, relative_l2, tiny_model};
+use super::{RELATIVE_L2_MAX, golden_tensors, relative_l2, said, tiny_model};
 
 /// Relative L2 distance of a whole network in 16 bits from the same in f32: each rounding is 5·10⁻⁴ at most in f16 and
 /// 4·10⁻³ in bf16, and it takes many.
@@ -143,8 +143,37 @@ fn unets_agree_with_diffusers() {
         for size in ["even", "odd"] {
             let name = format!("{model}/unet/{size}");
             let latents = &goldens[&format!("{name}/in")];
-            let found = unet.forward(latents, 321.5, &input, &CancelToken::default()).unwrap();
+            let found = said(&unet, latents, 321.5, &input, &CancelToken::default()).unwrap();
             check(&name, &found, &goldens[&format!("{name}/out")]);
+        }
+    }
+}
+
+/// What makes a walk of two calls a step and one of one call a step draw the same picture.
+#[test]
+fn a_unet_says_the_same_of_items_together_and_apart() {
+    let (goldens, cancel) = (goldens(), CancelToken::default());
+    let same = |model: &str, found: &Tensor, expected: &Tensor| {
+        let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(found.dims(), expected.dims());
+        assert!(numbers(found) == numbers(expected), "{model}: {:e}", relative_l2(found, expected));
+    };
+    for model in UNETS {
+        let (unet, input) = (unet(model), unet_input(&goldens, model));
+        let conditioning = unet.condition(&input, &[999.0, 321.5], &cancel).unwrap();
+        for size in ["even", "odd"] {
+            let latents = &goldens[&format!("{model}/unet/{size}/in")];
+            assert_eq!((latents.dim(0).unwrap(), input.context.dim(0).unwrap()), (2, 2));
+            let together = unet.forward(latents, 1, &conditioning, &cancel).unwrap();
+            same(model, &said(&unet, latents, 321.5, &input, &cancel).unwrap(), &together);
+            for item in 0..2 {
+                let one = latents.narrow(0, item, 1).unwrap();
+                let apart = unet.forward(&one, 1, &conditioning.item(item).unwrap(), &cancel).unwrap();
+                same(model, &apart, &together.narrow(0, item, 1).unwrap());
+            }
+            let order = Tensor::new(&[0u32, 0, 1, 1], &Device::Cpu).unwrap();
+            let twice = |x: &Tensor| x.index_select(&order, 0).unwrap();
+            same(model, &unet.forward(&twice(latents), 1, &conditioning, &cancel).unwrap(), &twice(&together));
         }
     }
 }
@@ -157,7 +186,7 @@ fn a_unet_refuses_conditioning_that_is_not_its_own() {
         let (added, guided) = (unet_input(&goldens, "sdxl"), unet_input(&goldens, "lcm"));
         change(&mut input, UnetInput { guidance_embedding: guided.guidance_embedding, ..added });
         let latents = &goldens[&format!("{model}/unet/even/in")];
-        match unet(model).forward(latents, 1.0, &input, &CancelToken::default()) {
+        match said(&unet(model), latents, 1.0, &input, &CancelToken::default()) {
             Err(Halt::Tensor(error)) => error.to_string(),
             _ => panic!("{model} took it"),
         }
@@ -173,7 +202,7 @@ fn a_unet_of_lcm_runs_without_a_guidance_scale() {
     let goldens = goldens();
     let (unet, mut input) = (unet("lcm"), unet_input(&goldens, "lcm"));
     let latents = &goldens["lcm/unet/even/in"];
-    let out = |input: &UnetInput| unet.forward(latents, 321.5, input, &CancelToken::default()).unwrap();
+    let out = |input: &UnetInput| said(&unet, latents, 321.5, input, &CancelToken::default()).unwrap();
     let guided = out(&input);
     input.guidance_embedding = Some(input.guidance_embedding.unwrap().zeros_like().unwrap());
     let of_zeros = out(&input);
@@ -239,7 +268,7 @@ fn every_network_computes_in_16_bits() {
         let text = encode(&goldens, TEXT_ENCODERS[0], HiddenLayer::Last, dtype);
         close("sd1 text encoder", &text.hidden, &goldens["sd1/text/out"]);
         let (latents, input) = (&goldens["sd1/unet/even/in"], unet_input(&goldens, "sd1"));
-        let found = unet_in("sd1", dtype).forward(latents, 321.5, &input, &cancel).unwrap();
+        let found = said(&unet_in("sd1", dtype), latents, 321.5, &input, &cancel).unwrap();
         close("sd1 unet", &found, &goldens["sd1/unet/even/out"]);
         let (encoder, decoder) = vae("sd1", dtype);
         let found = decoder.decode(&goldens["sd1/vae/in"], &cancel).unwrap();
@@ -257,10 +286,14 @@ fn every_network_halts_when_the_token_is_set() {
     let (_, text) = text_encoder(TEXT_ENCODERS[0], DType::F32);
     let embedded = text.embed(&goldens["sd1/text/ids"].to_dtype(DType::U32).unwrap()).unwrap();
     let input = unet_input(&goldens, "sd1");
+    let unet = unet("sd1");
+    let latents = &goldens["sd1/unet/even/in"];
+    let conditioning = unet.condition(&input, &[1.0], &CancelToken::default()).unwrap();
     let (encoder, decoder) = vae("sd1", DType::F32);
     let halted = [
         text.forward(&embedded, &[0, 0], HiddenLayer::Last, &canceled).map(|encoding| encoding.hidden),
-        unet("sd1").forward(&goldens["sd1/unet/even/in"], 1.0, &input, &canceled),
+        unet.forward(latents, 0, &conditioning, &canceled),
+        unet.condition(&input, &[1.0], &canceled).map(|_| latents.clone()),
         encoder.encode(&goldens["sd1/vae/encoder/even/in"], &canceled).map(|posterior| posterior.mean),
         decoder.decode(&goldens["sd1/vae/in"], &canceled),
     ];

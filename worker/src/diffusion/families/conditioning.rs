@@ -24,30 +24,30 @@ pub(super) struct Conditioner {
 }
 
 impl Conditioner {
-    /// What steers the walk of `spec`.
+    /// What steers the walk of `spec` through `timesteps`.
     pub(super) fn guidance(
         &mut self,
         spec: &GenerationSpec,
         networks: &Networks,
+        timesteps: &[f64],
         cancel: &CancelToken,
         warnings: &mut Vec<String>,
     ) -> Result<Guidance, Stop> {
-        let batch = spec.batch_size as usize;
         let two_sided = self.guidance_channels.is_none() && Guidance::is_on(spec.guidance.scale);
         let negative = spec.negative_prompt.as_deref();
         let prompts = [("prompt", spec.prompt.as_str()), ("negative prompt", negative.unwrap_or_default())];
         let sides = if two_sided { 2 } else { 1 };
         let mut read = self.text.read(&prompts[..sides], &networks.words, warnings)?.into_iter();
         let prompt = self.text.encode(read.next().expect("the prompt was read"), networks, spec.clip_skip, cancel)?;
-        let prompt = self.input(&prompt, spec, Side::Prompt)?.repeated(batch)?;
+        let prompt = self.input(&prompt, spec, Side::Prompt)?;
         let mut guided = None;
         if let Some(text) = read.next() {
             // Diffusers skips layers for the prompt only.
             let text = self.text.encode(text, networks, 0, cancel)?;
             let text = if self.zeros_for_no_negative && negative.is_none() { text.zeros()? } else { text };
-            guided = Some(self.input(&text, spec, Side::Negative)?.repeated(batch)?);
+            guided = Some(self.input(&text, spec, Side::Negative)?);
         }
-        Ok(Guidance::new(prompt, guided.as_ref(), spec.guidance)?)
+        Ok(Guidance::new(&networks.unet, timesteps, &prompt, guided.as_ref(), spec.guidance, cancel)?)
     }
 
     fn input(&self, text: &TextEncoding, spec: &GenerationSpec, side: Side) -> Result<UnetInput, Stop> {

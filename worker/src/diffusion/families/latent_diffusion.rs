@@ -87,7 +87,7 @@ impl LatentDiffusion {
         let encode_started = Instant::now();
         let networks = self.networks.with(&spec.loras).map_err(|error| GenerateError::Lora(Box::new(error)))?;
         warnings.extend(networks.warnings.iter().cloned());
-        let guidance = self.conditioner.guidance(spec, &networks, cancel, &mut warnings)?;
+        let guidance = self.conditioner.guidance(spec, &networks, scheduler.timesteps(), cancel, &mut warnings)?;
         let encode_time = encode_started.elapsed();
         // A picture's walk is all that a job asks for; a refiner goes on counting where the base model stopped.
         let origin = if matches!(spec.start, Start::Image(_)) { range.start } else { 0 };

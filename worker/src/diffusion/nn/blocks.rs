@@ -2,8 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::ops::{
-    Conv2d, Ending, GroupNorm, Linear, Padding, conv2d, conv2d_then, group_norm_silu, linear, silu, upsample_conv2d,
+    Conv2d, Ending, GroupNorm, Linear, Padding, conv2d, conv2d_then, group_norm_silu, linear, upsample_conv2d,
 };
 use crate::diffusion::weights::{LoadError, Scope};
 
@@ -48,23 +49,37 @@ impl ResnetBlock {
         })
     }
 
-    /// `x` is `[batch, h, w, inputs]`, `time` the embedding `[batch, time_channels]`, where a batch of one
-    /// stands for any; `[batch, h, w, outputs]` comes back.
+    /// What the time embedding under its activation, `[…, time_channels]`, adds to the picture: `[…, outputs]`. Nothing
+    /// where the block has no time.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
-        let shift = match (&self.time, time) {
-            (Some(projection), Some(time)) => Some(linear(&silu(time)?, projection)?),
-            _ => None,
-        };
-        let shifted = Ending { shift: shift.as_ref(), ..Ending::default() };
+    pub fn shift(&self, time: &Tensor) -> Result<Option<Tensor>> {
+        self.time.as_ref().map(|projection| linear(time, projection)).transpose()
+    }
+
+    /// `x` is `[batch, h, w, inputs]`, `shift` `[batch, outputs]`, where a batch of one stands for any;
+    /// `[batch, h, w, outputs]` comes back.
+    ///
+    /// # Errors
+    /// When the token is set, or memory runs out.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        shift: Option<&Tensor>,
+        cancel: &CancelToken,
+    ) -> std::result::Result<Tensor, Halt> {
+        cancel.checkpoint()?;
+        let shifted = Ending { shift, ..Ending::default() };
         let y = conv2d_then(&group_norm_silu(x, &self.norm1)?, &self.conv1, shifted)?;
+        // The two convolutions are most of the time of a network.
+        cancel.checkpoint()?;
         let y = group_norm_silu(&y, &self.norm2)?;
-        match &self.shortcut {
+        let y = match &self.shortcut {
             Some(shortcut) => conv2d_then(&y, &self.conv2, Ending::plus(&conv2d(x, shortcut)?)),
             None => conv2d_then(&y, &self.conv2, Ending::plus(x)),
-        }
+        };
+        Ok(y?)
     }
 }
 

@@ -69,15 +69,15 @@ impl TimeEmbedding {
         })
     }
 
-    /// `x`, `[batch, inputs]`, under `condition`, `[batch, condition]`, both in the dtype of the weights, into
-    /// `[batch, outputs]`. A batch of one stands for any.
+    /// `x`, `[…, inputs]`, under `condition`, `[items, condition]`, both in the dtype of the weights, into
+    /// `[…, outputs]`. `[steps, 1, inputs]` and a condition become `[steps, items, outputs]`.
     ///
     /// # Errors
     /// When there is a condition and no projection for it, or memory runs out.
     pub fn forward(&self, x: &Tensor, condition: Option<&Tensor>) -> Result<Tensor> {
         let x = match (condition, &self.condition) {
             (None, _) => x.clone(),
-            (Some(condition), Some(projection)) => linear(condition, projection)?.broadcast_add(x)?,
+            (Some(condition), Some(projection)) => x.broadcast_add(&linear(condition, projection)?)?,
             (Some(_), None) => candle_core::bail!("this network has no projection of a guidance scale"),
         };
         linear(&linear_then(&x, &self.linear_1, Ending::activated(Activation::Silu))?, &self.linear_2)

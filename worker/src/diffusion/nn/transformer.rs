@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::ops::{
     Activation, Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, attention, conv2d_then, group_norm, layer_norm,
     linear, linear_then,
@@ -76,18 +77,28 @@ impl SpatialTransformer {
         })
     }
 
-    /// `x` is `[batch, h, w, channels]`, `context` `[batch, tokens, context_channels]`; the shape of `x` comes back.
+    /// What each block reads in `context`, `[items, tokens, context_channels]`: the same whatever the picture is.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    pub fn read(&self, context: &Tensor) -> Result<Vec<KeysValues>> {
+        self.blocks.iter().map(|block| block.cross_attention.read(context)).collect()
+    }
+
+    /// `x` is `[batch, h, w, channels]`, `texts` what [`read`](Self::read) made of a context of that batch; the shape of
+    /// `x` comes back.
+    ///
+    /// # Errors
+    /// When the token is set, the texts are those of another network, or memory runs out.
+    pub fn forward(&self, x: &Tensor, texts: &[KeysValues], cancel: &CancelToken) -> std::result::Result<Tensor, Halt> {
         let (batch, height, width, channels) = x.dims4()?;
         let y = self.project_in.forward(&group_norm(x, &self.norm)?, Ending::default())?;
         let mut y = y.reshape((batch, height * width, channels))?;
-        for block in &self.blocks {
-            y = block.forward(&y, context)?;
+        for (block, text) in self.blocks.iter().zip(texts) {
+            cancel.checkpoint()?;
+            y = block.forward(&y, text)?;
         }
-        self.project_out.forward(&y.reshape((batch, height, width, channels))?, Ending::plus(x))
+        Ok(self.project_out.forward(&y.reshape((batch, height, width, channels))?, Ending::plus(x))?)
     }
 }
 
@@ -119,13 +130,30 @@ impl TransformerBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, text: &KeysValues) -> Result<Tensor> {
         let y = layer_norm(x, &self.norm1)?;
-        let x = self.self_attention.forward(&y, &y, x)?;
-        let x = self.cross_attention.forward(&layer_norm(&x, &self.norm2)?, context, &x)?;
+        let x = self.self_attention.forward(&y, &self.self_attention.read(&y)?, x)?;
+        let x = self.cross_attention.forward(&layer_norm(&x, &self.norm2)?, text, &x)?;
         let gated = Ending::activated(Activation::Geglu);
         let y = linear_then(&layer_norm(&x, &self.norm3)?, &self.expand, gated)?;
         linear_then(&y, &self.contract, Ending::plus(&x))
+    }
+}
+
+/// What queries meet and what they get of it, both `[items, tokens, channels]`.
+#[derive(Clone, Debug)]
+pub struct KeysValues {
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl KeysValues {
+    /// Both, changed alike.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn map(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Self { keys: change(&self.keys)?, values: change(&self.values)? })
     }
 }
 
@@ -150,12 +178,15 @@ impl Attention {
         })
     }
 
-    /// What `x` reads in `context`, added to `residual`.
-    fn forward(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        let q = linear(x, &self.queries)?;
-        let k = linear(context, &self.keys)?;
-        let v = linear(context, &self.values)?;
-        linear_then(&attention(&q, &k, &v, self.heads)?, &self.out, Ending::plus(residual))
+    /// What there is to read in `context`.
+    fn read(&self, context: &Tensor) -> Result<KeysValues> {
+        Ok(KeysValues { keys: linear(context, &self.keys)?, values: linear(context, &self.values)? })
+    }
+
+    /// What `x` reads, added to `residual`.
+    fn forward(&self, x: &Tensor, KeysValues { keys, values }: &KeysValues, residual: &Tensor) -> Result<Tensor> {
+        let queries = linear(x, &self.queries)?;
+        linear_then(&attention(&queries, keys, values, self.heads)?, &self.out, Ending::plus(residual))
     }
 }
 

@@ -20,7 +20,7 @@ pub mod cpu;
 pub mod layers;
 pub mod reference;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 pub use sd_kernels::Activation;
 use sd_kernels::Path;
 
@@ -64,6 +64,12 @@ pub struct Heads {
 
 /// Most bytes that one operation holds besides its input and output: patches of a convolution, attention scores.
 pub const SCRATCH_BYTES_MAX: usize = 32 << 20;
+
+/// Whether every operation makes of an item of a batch what it makes of it alone, to the last bit. The kernels of the CPU
+/// do, as the order of their sums depends on nothing else; matrix products of candle and of GPUs are chosen by size.
+pub fn keep_items_apart(device: &Device, dtype: DType) -> bool {
+    device.is_cpu() && matches!(dtype, DType::F32 | DType::BF16)
+}
 
 /// Convolves `x`, `[batch, height, width, in]`, into `[batch, height', width', out]`.
 ///

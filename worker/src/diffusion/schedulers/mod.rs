@@ -78,14 +78,27 @@ pub trait Scheduler {
         self.schedule().initial_sigma
     }
 
+    /// What the network is told at each step, in training steps.
+    fn timesteps(&self) -> &[f64] {
+        &self.schedule().timesteps
+    }
+
     /// What the network is told at `step`, in training steps.
     fn timestep(&self, step: usize) -> f64 {
-        self.schedule().timesteps[step]
+        self.timesteps()[step]
     }
 
     /// Noise before `step`, as a multiple of the clean latent's scale; `sigma(steps())` is what the end leaves.
     fn sigma(&self, step: usize) -> f64 {
         self.schedule().sigmas[step]
+    }
+
+    /// The clean latent (x0) that `output` means for `sample` at `step`, before what a sampler makes of it.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    fn estimate(&self, step: usize, output: &Tensor, sample: &Tensor) -> Result<Tensor> {
+        self.schedule().estimate(step, output, sample)
     }
 
     /// What the network is given for `sample` at `step`.

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::config::{SchedulerConfig, TimestepSpacing};
+use super::config::{Prediction, SchedulerConfig, TimestepSpacing};
 use super::sigmas::{self, TrainingSigmas};
 use super::{ScheduleSpec, SigmaSpacing};
 
@@ -23,6 +23,7 @@ pub struct Schedule {
     /// Noise before each evaluation and after the last, in multiples of the clean latent's scale: one more.
     pub(super) sigmas: Vec<f64>,
     pub(super) coordinates: Coordinates,
+    pub(super) prediction: Prediction,
     /// Deviation of the first sample.
     pub(super) initial_sigma: f64,
     /// Evaluations of one step of the request.
@@ -52,6 +53,7 @@ impl Schedule {
             timesteps,
             sigmas,
             coordinates: Coordinates::Preserving,
+            prediction: config.prediction_type,
             initial_sigma: 1.0,
             order: 1,
             steps: spec.steps,
@@ -82,6 +84,17 @@ impl Schedule {
                 (clean * level.alpha)? + (noise * level.sigma)?
             }
             Coordinates::Exploding => clean + (noise * sigma)?,
+        }
+    }
+
+    /// See [`super::Scheduler::estimate`].
+    pub(super) fn estimate(&self, step: usize, output: &Tensor, sample: &Tensor) -> Result<Tensor> {
+        match self.coordinates {
+            Coordinates::Preserving => {
+                let level = self.level(step);
+                self.prediction.denoised_preserving(output, sample, level.alpha, level.sigma)
+            }
+            Coordinates::Exploding => self.prediction.denoised_exploding(output, sample, self.sigmas[step]),
         }
     }
 

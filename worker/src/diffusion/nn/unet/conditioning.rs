@@ -1,19 +1,20 @@
-//! What a call is given besides latents, and the time embedding that is made of it.
+//! What a walk is given besides latents, and what the layers take of it.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::config::{AdditionConfig, UnetConfig};
 use crate::diffusion::nn::time::{Sinusoids, TimeEmbedding};
+use crate::diffusion::nn::transformer::KeysValues;
 use crate::diffusion::weights::{LoadError, Scope};
 
-/// What the network is conditioned on, besides the timestep. Tensors may be of any float dtype.
+/// What the network is conditioned on, besides the timesteps. Tensors may be of any float dtype.
 #[derive(Clone, Debug)]
 pub struct UnetInput {
-    /// Text, `[batch, tokens, cross_attention_dim]`.
+    /// Text, `[items, tokens, cross_attention_dim]`.
     pub context: Tensor,
     /// What SDXL is given besides; exactly where [`UnetConfig::addition`] is there.
     pub added: Option<AddedConditioning>,
-    /// [`guidance_scale_embedding`](crate::diffusion::nn::time::guidance_scale_embedding), `[batch or 1,
+    /// [`guidance_scale_embedding`](crate::diffusion::nn::time::guidance_scale_embedding), `[items or 1,
     /// time_cond_proj_dim]`; only where [`UnetConfig::time_cond_proj_dim`] is there, and it may be left out.
     pub guidance_embedding: Option<Tensor>,
 }
@@ -22,24 +23,15 @@ pub struct UnetInput {
 /// `added_cond_kwargs`).
 #[derive(Clone, Debug)]
 pub struct AddedConditioning {
-    /// The pooled prompt, `[batch, projection_dim]`.
+    /// The pooled prompt, `[items, projection_dim]`.
     pub text_embeds: Tensor,
-    /// `[batch, 6]` f32: height and width of the original, top and left of the crop, height and width of the target.
-    /// The refiner has `[batch, 5]`: an aesthetic score in place of the target.
+    /// `[items, 6]` f32: height and width of the original, top and left of the crop, height and width of the target.
+    /// The refiner has `[items, 5]`: an aesthetic score in place of the target.
     pub time_ids: Tensor,
 }
 
 impl UnetInput {
-    /// The same for every picture of a batch; `self` is for one.
-    ///
-    /// # Errors
-    /// When memory runs out.
-    pub fn repeated(&self, batch: usize) -> Result<Self> {
-        let one = std::iter::repeat_n(self, batch).collect::<Vec<_>>();
-        Self::cat(&one)
-    }
-
-    /// Several inputs of one network as one batch, in their order.
+    /// Several inputs of one network as items of one, in their order.
     ///
     /// # Errors
     /// When they are not of one network, or memory runs out.
@@ -64,6 +56,82 @@ impl From<Tensor> for UnetInput {
     fn from(context: Tensor) -> Self {
         Self { context, added: None, guidance_embedding: None }
     }
+}
+
+/// What the layers of a network take of a [`UnetInput`], for every step of a walk: the text has met the matrices of keys
+/// and values, and the time embedding those of the residual blocks.
+#[derive(Clone, Debug)]
+pub struct Conditioning {
+    /// In the order of the walk through the network.
+    layers: Vec<LayerConditioning>,
+}
+
+/// What one layer takes.
+#[derive(Clone, Debug)]
+pub(super) struct LayerConditioning {
+    /// `[steps, items or 1, channels]`, or `[items or 1, channels]` at one of the steps.
+    pub(super) shift: Option<Tensor>,
+    /// For each block of the attention, where the layer has one.
+    pub(super) texts: Vec<KeysValues>,
+}
+
+impl Conditioning {
+    pub(super) fn new(layers: Vec<LayerConditioning>) -> Self {
+        Self { layers }
+    }
+
+    /// That of one of the items. It shares their memory.
+    ///
+    /// # Errors
+    /// When there is no such item.
+    pub fn item(&self, index: usize) -> Result<Self> {
+        Ok(Self { layers: self.layers.iter().map(|layer| layer.item(index)).collect::<Result<_>>()? })
+    }
+
+    pub(super) fn layers(&self) -> std::slice::Iter<'_, LayerConditioning> {
+        self.layers.iter()
+    }
+}
+
+impl LayerConditioning {
+    fn item(&self, index: usize) -> Result<Self> {
+        let of_steps = |shift: &Tensor| if shift.dim(1)? == 1 { Ok(shift.clone()) } else { shift.narrow(1, index, 1) };
+        Ok(Self {
+            shift: self.shift.as_ref().map(of_steps).transpose()?,
+            texts: self.map_texts(|text| text.narrow(0, index, 1))?,
+        })
+    }
+
+    /// What the layer takes at `step`, for `batch` pictures.
+    pub(super) fn at(&self, step: usize, batch: usize) -> Result<Self> {
+        // One row stands for any batch.
+        let at_step = |shift: &Tensor| match shift.get(step)? {
+            shift if shift.dim(0)? == 1 => Ok(shift),
+            shift => spread(&shift, batch),
+        };
+        Ok(Self {
+            shift: self.shift.as_ref().map(at_step).transpose()?,
+            texts: self.map_texts(|text| spread(text, batch))?,
+        })
+    }
+
+    fn map_texts(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<KeysValues>> {
+        self.texts.iter().map(|text| text.map(&change)).collect()
+    }
+}
+
+/// `x`, `[items, …]`, as `[batch, …]`: each item for as many pictures in a row.
+fn spread(x: &Tensor, batch: usize) -> Result<Tensor> {
+    let items = x.dim(0)?;
+    if items == batch {
+        return Ok(x.clone());
+    }
+    if !batch.is_multiple_of(items) {
+        candle_core::bail!("{batch} pictures cannot share what {items} of them are conditioned on")
+    }
+    let dims = x.dims().to_vec();
+    let many = [&[items, batch / items], &dims[1..]].concat();
+    x.unsqueeze(1)?.broadcast_as(many)?.reshape([&[batch], &dims[1..]].concat())
 }
 
 /// The layers that make the time embedding.
@@ -96,15 +164,19 @@ impl ConditionEmbedding {
         })
     }
 
-    /// `[batch or 1, 4 · block_out_channels[0]]` in the dtype of the network.
-    pub(super) fn forward(&self, timestep: f64, input: &UnetInput) -> Result<Tensor> {
-        let timestep = Tensor::new(&[timestep as f32], &self.device)?;
-        let sinusoids = self.sinusoids.forward(&timestep)?.to_dtype(self.dtype)?;
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// `[steps, items or 1, 4 · block_out_channels[0]]` in the dtype of the network.
+    pub(super) fn forward(&self, timesteps: &[f64], input: &UnetInput) -> Result<Tensor> {
+        let timesteps = Tensor::from_iter(timesteps.iter().map(|&timestep| timestep as f32), &self.device)?;
+        let sinusoids = self.sinusoids.forward(&timesteps)?.to_dtype(self.dtype)?.unsqueeze(1)?;
         let guidance = input.guidance_embedding.as_ref().map(|embedding| embedding.to_dtype(self.dtype)).transpose()?;
         let time = self.layers.forward(&sinusoids, guidance.as_ref())?;
         match (&self.addition, &input.added) {
             (None, None) => Ok(time),
-            (Some(addition), Some(added)) => addition.forward(added, self.dtype)?.broadcast_add(&time),
+            (Some(addition), Some(added)) => time.broadcast_add(&addition.forward(added, self.dtype)?),
             (Some(_), None) => candle_core::bail!("this network wants a pooled prompt and sizes"),
             (None, Some(_)) => candle_core::bail!("this network knows no pooled prompt and no sizes"),
         }
@@ -126,10 +198,10 @@ impl AddedEmbedding {
         })
     }
 
-    /// `[batch, 4 · block_out_channels[0]]`
+    /// `[items, 4 · block_out_channels[0]]`
     fn forward(&self, added: &AddedConditioning, dtype: DType) -> Result<Tensor> {
-        let batch = added.text_embeds.dim(0)?;
-        let times = self.sinusoids.forward(&added.time_ids.to_dtype(DType::F32)?)?.reshape((batch, ()))?;
+        let items = added.text_embeds.dim(0)?;
+        let times = self.sinusoids.forward(&added.time_ids.to_dtype(DType::F32)?)?.reshape((items, ()))?;
         let both = Tensor::cat(&[&added.text_embeds.to_dtype(DType::F32)?, &times], 1)?.to_dtype(dtype)?;
         self.layers.forward(&both, None)
     }

@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | `unet/config.json` |
-//! | `conditioning` | what a call is given besides latents, and the time embedding made of it |
+//! | `conditioning` | what a walk is given besides latents, and what the layers take of it, made once for all steps |
 //! | `path` | the blocks of the way down, of the middle and of the way up |
 
 mod conditioning;
@@ -12,14 +12,14 @@ mod path;
 
 use candle_core::{DType, Device, Tensor};
 
-pub use conditioning::{AddedConditioning, UnetInput};
+pub use conditioning::{AddedConditioning, Conditioning, UnetInput};
 pub use config::{AdditionConfig, UnetConfig};
 
-use self::conditioning::ConditionEmbedding;
-use self::path::{DownBlock, MidBlock, UpBlock};
+use self::conditioning::{ConditionEmbedding, LayerConditioning};
+use self::path::{DownBlock, Layer, MidBlock, UpBlock};
 use super::blocks::ResnetSettings;
 use crate::diffusion::cancel::{CancelToken, Halt};
-use crate::diffusion::ops::{Conv2d, GroupNorm, conv2d, group_norm_silu};
+use crate::diffusion::ops::{self, Conv2d, GroupNorm, conv2d, group_norm_silu, silu};
 use crate::diffusion::weights::{LoadError, Scope, Weights};
 
 /// The network that predicts noise, velocity or the clean latent.
@@ -35,13 +35,23 @@ pub struct Unet {
     dtype: DType,
 }
 
-/// What every block of one call is given.
-struct Conditioning<'a> {
-    /// Time embedding, `[batch or 1, 4 · block_out_channels[0]]`.
-    time: Tensor,
-    /// Text, `[batch, tokens, cross_attention_dim]`.
-    context: Tensor,
+/// What the blocks of one call are given.
+struct Call<'a> {
+    /// For the layers that are still to come.
+    layers: std::slice::Iter<'a, LayerConditioning>,
+    step: usize,
+    batch: usize,
     cancel: &'a CancelToken,
+}
+
+impl Call<'_> {
+    /// For the next layer, at this step and for the whole batch.
+    fn next_layer(&mut self) -> candle_core::Result<LayerConditioning> {
+        match self.layers.next() {
+            Some(layer) => layer.at(self.step, self.batch),
+            None => candle_core::bail!("this network has more layers than the one that was conditioned"),
+        }
+    }
 }
 
 impl Unet {
@@ -67,30 +77,55 @@ impl Unet {
         })
     }
 
-    /// `latents` is `[batch, h, w, in_channels]`; `[batch, h, w, out_channels]` f32 comes back. `timestep` counts in
-    /// training steps and may be fractional.
+    /// What the layers take of `input` at each of the `timesteps`, which count in training steps and may be fractional.
+    /// No picture is in it, so that a walk makes it once, before its first step.
     ///
     /// # Errors
     /// When the token is set, `input` lacks what the network is conditioned on or has what it does not know, or
     /// memory runs out.
+    pub fn condition(&self, input: &UnetInput, timesteps: &[f64], cancel: &CancelToken) -> Result<Conditioning, Halt> {
+        cancel.checkpoint()?;
+        // Every layer takes the embedding under this activation.
+        let time = silu(&self.embedding.forward(timesteps, input)?)?;
+        let context = input.context.to_dtype(self.dtype)?;
+        let layers = self.layers().map(|layer| layer.condition(&time, &context, cancel));
+        Ok(Conditioning::new(layers.collect::<Result<_, Halt>>()?))
+    }
+
+    /// In the order of the walk through the network.
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        let down = self.down.iter().flat_map(DownBlock::layers);
+        down.chain(self.mid.layers()).chain(self.up.iter().flat_map(UpBlock::layers))
+    }
+
+    /// Whether a call says of an item what it says of it among others, to the last bit.
+    pub fn keeps_items_apart(&self) -> bool {
+        ops::keep_items_apart(self.embedding.device(), self.dtype)
+    }
+
+    /// `latents` is `[batch, h, w, in_channels]`; `[batch, h, w, out_channels]` f32 comes back. The batch is as large as
+    /// that of what it is conditioned on, or a multiple of it: then as many pictures in a row share an item. `step` counts
+    /// the timesteps of `conditioning`.
+    ///
+    /// # Errors
+    /// When the token is set, the conditioning is that of another network, batch or walk, or memory runs out.
     pub fn forward(
         &self,
         latents: &Tensor,
-        timestep: f64,
-        input: &UnetInput,
+        step: usize,
+        conditioning: &Conditioning,
         cancel: &CancelToken,
     ) -> Result<Tensor, Halt> {
         cancel.checkpoint()?;
-        let time = self.embedding.forward(timestep, input)?;
-        let given = Conditioning { time, context: input.context.to_dtype(self.dtype)?, cancel };
+        let mut call = Call { layers: conditioning.layers(), step, batch: latents.dim(0)?, cancel };
         let mut x = conv2d(&latents.to_dtype(self.dtype)?, &self.conv_in)?;
         let mut skips = vec![x.clone()];
         for block in &self.down {
-            x = block.forward(x, &given, &mut skips)?;
+            x = block.forward(x, &mut call, &mut skips)?;
         }
-        x = self.mid.forward(&x, &given)?;
+        x = self.mid.forward(&x, &mut call)?;
         for block in &self.up {
-            x = block.forward(x, &given, &mut skips)?;
+            x = block.forward(x, &mut call, &mut skips)?;
         }
         cancel.checkpoint()?;
         Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)

@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::Conditioning;
+use super::Call;
+use super::conditioning::LayerConditioning;
 use super::config::UnetConfig;
-use crate::diffusion::cancel::Halt;
+use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::nn::blocks::{Downsample, ResnetBlock, ResnetSettings, Upsample};
 use crate::diffusion::nn::transformer::SpatialTransformer;
 use crate::diffusion::ops::Padding;
@@ -12,18 +13,32 @@ use crate::diffusion::weights::{LoadError, Scope};
 
 /// A residual block with its attention, where the level has one.
 #[derive(Debug)]
-struct Layer {
+pub(super) struct Layer {
     resnet: ResnetBlock,
     attention: Option<SpatialTransformer>,
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, given: &Conditioning) -> Result<Tensor, Halt> {
-        given.cancel.checkpoint()?;
-        let x = self.resnet.forward(x, Some(&given.time))?;
-        let Some(attention) = &self.attention else { return Ok(x) };
-        given.cancel.checkpoint()?;
-        Ok(attention.forward(&x, &given.context)?)
+    /// What it takes of the time embedding under its activation, `[steps, items or 1, channels]`, and of the text,
+    /// `[items, tokens, cross_attention_dim]`.
+    pub(super) fn condition(
+        &self,
+        time: &Tensor,
+        context: &Tensor,
+        cancel: &CancelToken,
+    ) -> Result<LayerConditioning, Halt> {
+        cancel.checkpoint()?;
+        let texts = self.attention.as_ref().map(|attention| attention.read(context)).transpose()?;
+        Ok(LayerConditioning { shift: self.resnet.shift(time)?, texts: texts.unwrap_or_default() })
+    }
+
+    fn forward(&self, x: &Tensor, call: &mut Call) -> Result<Tensor, Halt> {
+        let LayerConditioning { shift, texts } = call.next_layer()?;
+        let x = self.resnet.forward(x, shift.as_ref(), call.cancel)?;
+        match &self.attention {
+            Some(attention) => attention.forward(&x, &texts, call.cancel),
+            None => Ok(x),
+        }
     }
 }
 
@@ -64,14 +79,19 @@ impl DownBlock {
         Ok(Self { layers, downsample })
     }
 
+    /// In their order.
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
     /// Pushes one skip per layer, and one after downsampling.
-    pub(super) fn forward(&self, mut x: Tensor, given: &Conditioning, skips: &mut Vec<Tensor>) -> Result<Tensor, Halt> {
+    pub(super) fn forward(&self, mut x: Tensor, call: &mut Call, skips: &mut Vec<Tensor>) -> Result<Tensor, Halt> {
         for layer in &self.layers {
-            x = layer.forward(&x, given)?;
+            x = layer.forward(&x, call)?;
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
-            given.cancel.checkpoint()?;
+            call.cancel.checkpoint()?;
             x = downsample.forward(&x)?;
             skips.push(x.clone());
         }
@@ -81,11 +101,7 @@ impl DownBlock {
 
 /// Diffusers' `UNetMidBlock2DCrossAttn` of one layer.
 #[derive(Debug)]
-pub(super) struct MidBlock {
-    before: ResnetBlock,
-    attention: SpatialTransformer,
-    behind: ResnetBlock,
-}
+pub(super) struct MidBlock([Layer; 2]);
 
 impl MidBlock {
     /// Loads the block between the way down and the way up.
@@ -93,20 +109,21 @@ impl MidBlock {
         let scope = root.sub("mid_block");
         let coarsest = &config.blocks[config.blocks.len() - 1];
         let resnet = |name| ResnetBlock::load(&scope.sub(name), coarsest.channels, coarsest.channels, settings);
-        Ok(Self {
-            before: resnet("resnets.0")?,
-            attention: SpatialTransformer::load(&scope.sub("attentions.0"), config.transformer(coarsest))?,
-            behind: resnet("resnets.1")?,
-        })
+        let attention = SpatialTransformer::load(&scope.sub("attentions.0"), config.transformer(coarsest))?;
+        Ok(Self([
+            Layer { resnet: resnet("resnets.0")?, attention: Some(attention) },
+            Layer { resnet: resnet("resnets.1")?, attention: None },
+        ]))
     }
 
-    pub(super) fn forward(&self, x: &Tensor, given: &Conditioning) -> Result<Tensor, Halt> {
-        given.cancel.checkpoint()?;
-        let x = self.before.forward(x, Some(&given.time))?;
-        given.cancel.checkpoint()?;
-        let x = self.attention.forward(&x, &given.context)?;
-        given.cancel.checkpoint()?;
-        Ok(self.behind.forward(&x, Some(&given.time))?)
+    /// In their order.
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.0
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, call: &mut Call) -> Result<Tensor, Halt> {
+        let [before, behind] = &self.0;
+        behind.forward(&before.forward(x, call)?, call)
     }
 }
 
@@ -149,15 +166,20 @@ impl UpBlock {
         Ok(Self { layers, upsample })
     }
 
+    /// In their order.
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
     /// Pops one skip per layer. The picture grows to the size of the next skip, which is odd where the way down
     /// rounded up.
-    pub(super) fn forward(&self, mut x: Tensor, given: &Conditioning, skips: &mut Vec<Tensor>) -> Result<Tensor, Halt> {
+    pub(super) fn forward(&self, mut x: Tensor, call: &mut Call, skips: &mut Vec<Tensor>) -> Result<Tensor, Halt> {
         for layer in &self.layers {
             let skip = skips.pop().expect("the way down pushed one skip for each layer of the way up");
-            x = layer.forward(&Tensor::cat(&[&x, &skip], 3)?, given)?;
+            x = layer.forward(&Tensor::cat(&[&x, &skip], 3)?, call)?;
         }
         if let Some(upsample) = &self.upsample {
-            given.cancel.checkpoint()?;
+            call.cancel.checkpoint()?;
             let next = skips.last().expect("a finer block follows, and its skips are still there");
             let (_, height, width, _) = next.dims4()?;
             x = upsample.forward(&x, height, width)?;

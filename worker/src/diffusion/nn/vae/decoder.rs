@@ -95,8 +95,7 @@ impl UpBlock {
 
     fn forward(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor, Halt> {
         for resnet in &self.resnets {
-            cancel.checkpoint()?;
-            x = resnet.forward(&x, None)?;
+            x = resnet.forward(&x, None, cancel)?;
         }
         if let Some(upsample) = &self.upsample {
             cancel.checkpoint()?;

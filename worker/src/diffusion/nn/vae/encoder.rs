@@ -114,8 +114,7 @@ impl DownBlock {
 
     fn forward(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor, Halt> {
         for resnet in &self.resnets {
-            cancel.checkpoint()?;
-            x = resnet.forward(&x, None)?;
+            x = resnet.forward(&x, None, cancel)?;
         }
         if let Some(downsample) = &self.downsample {
             cancel.checkpoint()?;

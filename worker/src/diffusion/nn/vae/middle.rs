@@ -33,14 +33,12 @@ impl MidBlock {
     }
 
     pub(super) fn forward(&self, x: &Tensor, cancel: &CancelToken) -> std::result::Result<Tensor, Halt> {
-        cancel.checkpoint()?;
-        let mut x = self.before.forward(x, None)?;
+        let mut x = self.before.forward(x, None, cancel)?;
         if let Some(attention) = &self.attention {
             cancel.checkpoint()?;
             x = attention.forward(&x)?;
         }
-        cancel.checkpoint()?;
-        Ok(self.behind.forward(&x, None)?)
+        self.behind.forward(&x, None, cancel)
     }
 }
 
