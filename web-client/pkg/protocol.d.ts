@@ -617,7 +617,7 @@ export type PreviewMode =
 export interface PreviewOptions {
   /** How it is written. */
   dtype?: PreviewDtype;
-  /** A preview after every so many steps; the last step always has one, as a picture if it is ready before the images are. */
+  /** A preview after every so many steps; the last step always has one, as a picture if it is ready before the images are. Every step (1) may begin with a preview of step 0, when half of the first step is done. */
   every?: number;
   /** What is sent. */
   mode?: PreviewMode;
