@@ -1,0 +1,113 @@
+//! Who computes a case: each in a process of its own, so that memory and threads are its own.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`process`] | an engine as this program sees it: a process that reads commands and answers with seconds |
+//! | [`serve`] | such a process from the inside, for the engines that are written in Rust |
+//! | [`ours`] `stock` | the two of them |
+//!
+//! The others are in `python/`, behind the same protocol.
+
+pub(crate) mod ours;
+pub(crate) mod process;
+pub(crate) mod serve;
+#[cfg(feature = "stock-candle")]
+mod stock;
+
+use crate::cases::{Case, Dtype, Work};
+
+/// One line of the table of engines.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) name: &'static str,
+    pub(crate) dtypes: &'static [Dtype],
+    pub(crate) program: Program,
+    /// Copies of the weights that it holds while it computes.
+    pub(crate) copies: f64,
+    /// Why it computes no such thing, where it does not.
+    pub(crate) refuses: fn(&Work) -> Option<&'static str>,
+    /// Whether it takes minutes to make ready, or to compute.
+    pub(crate) is_slow: bool,
+}
+
+/// What is started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Program {
+    /// A module of `python/`.
+    Python(&'static str),
+    /// The same with the Python that has stable-diffusion.cpp.
+    SdCpp,
+    /// This program.
+    Own,
+}
+
+impl Engine {
+    /// Whether rows of a case are about it.
+    pub(crate) fn takes_part(&self, case: &Case) -> bool {
+        let scaling = case.id == "C10";
+        self.dtypes.contains(&case.dtype) && (!scaling || [OURS, REFERENCE].contains(&self.name))
+    }
+}
+
+/// The name of ours in the table.
+pub(crate) const OURS: &str = "ours";
+/// The engine that all outputs are compared with, in fp32.
+pub(crate) const REFERENCE: &str = "torch eager";
+/// The name of candle as it is published.
+pub(crate) const STOCK: &str = "stock candle";
+/// The name of stable-diffusion.cpp.
+pub(crate) const SDCPP: &str = "stable-diffusion.cpp";
+
+/// Every engine.
+pub(crate) const ENGINES: &[Engine] = &[
+    Engine { name: OURS, copies: 1.1, ..Engine::OWN },
+    Engine { name: REFERENCE, copies: 1.3, ..Engine::TORCH },
+    Engine {
+        name: "torch channels_last",
+        refuses: |work| matches!(work, Work::Linear { .. }).then_some("a product has no channels to put last"),
+        ..Engine::TORCH
+    },
+    Engine { name: "torch compile", ..Engine::COMPILED },
+    Engine { name: "torch compile channels_last", ..Engine::COMPILED },
+    Engine { name: "OpenVINO", program: Program::Python("openvino_engine"), copies: 2.1, ..Engine::TORCH },
+    Engine {
+        name: SDCPP,
+        dtypes: &[Dtype::Fp32],
+        program: Program::SdCpp,
+        refuses: |work| match work {
+            Work::Unet { .. } => None,
+            _ => Some("its library draws whole pictures, and its callback tells the time of a step alone"),
+        },
+        is_slow: true,
+        ..Engine::TORCH
+    },
+    Engine {
+        name: STOCK,
+        dtypes: &[Dtype::Fp32],
+        // The module is private, so that builds without its feature say why the row is empty.
+        ..Engine::OWN
+    },
+];
+
+impl Engine {
+    const OWN: Self =
+        Self { name: "", dtypes: &Dtype::ALL, program: Program::Own, copies: 1.3, refuses: |_| None, is_slow: false };
+    const TORCH: Self = Self { program: Program::Python("torch_engine"), copies: 1.5, ..Self::OWN };
+    const COMPILED: Self = Self {
+        copies: 2.2,
+        refuses: |work| (!work.is_network()).then_some("there is nothing around one operation to compile"),
+        is_slow: true,
+        ..Self::TORCH
+    };
+}
+
+#[cfg(not(feature = "stock-candle"))]
+mod stock {
+    //! This build has no stock candle.
+
+    use super::serve::{Compute, Spec};
+
+    pub(super) fn prepare(_: &Spec) -> anyhow::Result<Compute> {
+        anyhow::bail!("this build is without the feature `stock-candle`")
+    }
+}

@@ -1,0 +1,35 @@
+//! What a core can do at most, in each type of number.
+
+use sd_kernels::{Path, peak};
+use serde::Serialize;
+
+use crate::cases::Dtype;
+
+/// Floating-point operations of one thread in registers alone.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Peak {
+    pub(crate) dtype: Dtype,
+    /// The instructions that do them.
+    pub(crate) instructions: &'static str,
+    /// In units of 10⁹ a second.
+    pub(crate) gflops: f64,
+}
+
+/// One for each kind of instruction that this machine has and our kernels use.
+pub(super) fn measured() -> Vec<Peak> {
+    let path = Path::detected();
+    vec![Peak { dtype: Dtype::Fp32, instructions: path.name(), gflops: peak(path) / 1e9 }]
+}
+
+/// The highest for a type of number.
+pub(super) fn highest(peaks: &[Peak], dtype: Dtype) -> Option<f64> {
+    let of_type = peaks.iter().filter(|peak| peak.dtype == dtype);
+    of_type.map(|peak| peak.gflops).max_by(f64::total_cmp)
+}
+
+impl std::fmt::Display for Peak {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { dtype, instructions, gflops } = self;
+        write!(f, "Peak of one thread in {}, measured with {instructions}: {gflops:.0} GFLOP/s", dtype.name())
+    }
+}
