@@ -325,19 +325,19 @@ impl<N: Number> Task<'_, N> {
             // SAFETY: LANES numbers lie there of both.
             unsafe {
                 let score = simd.load(scores.as_ptr().add(at));
-                let weight = N::exp2(simd, simd.mul_add(score, scale, behind));
+                let weight = math::exp2::<N, S>(simd, simd.mul_add(score, scale, behind));
                 sum = simd.add(sum, weight);
                 N::store(simd, weights.as_mut_ptr().add(at), weight);
             }
         }
         let mut sum = simd.sum(sum);
         let rest = simd.load_part(&scores[whole..]);
-        let rest = simd.to_array(N::exp2(simd, simd.mul_add(rest, scale, behind)));
+        let rest = simd.to_array(math::exp2::<N, S>(simd, simd.mul_add(rest, scale, behind)));
         for (to, weight) in weights[whole..].iter_mut().zip(rest) {
             sum += weight;
             *to = N::from_f32(weight);
         }
-        let factor = simd.to_array(math::exp2(simd, simd.splat(before - now)))[0];
+        let factor = simd.to_array(math::exp2::<N, S>(simd, simd.splat(before - now)))[0];
         self.state[2 * row] = now;
         self.state[2 * row + 1] = total * factor + sum;
         if factor != 1.0 {

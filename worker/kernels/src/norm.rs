@@ -190,7 +190,7 @@ impl<N: Number> Work for Apply<'_, N> {
                 |at| {
                     let centred = simd.sub(simd::at(simd, from, at), simd::at(simd, mean, at));
                     let scaled = simd.mul_add(centred, simd::at(simd, scale, at), simd::at(simd, bias, at));
-                    activation.of(simd, scaled)
+                    activation.of::<N, S>(simd, scaled)
                 },
             );
         }
@@ -297,7 +297,7 @@ impl<N: Number> Work for Activate<'_, N> {
             simd,
             to,
             #[inline(always)]
-            |at| activation.of(simd, simd::at(simd, x, at)),
+            |at| activation.of::<N, S>(simd, simd::at(simd, x, at)),
         );
     }
 }

@@ -2,7 +2,6 @@
 
 use half::bf16;
 
-use crate::math;
 use crate::simd::{Path, Simd};
 use crate::tile::{self, Rows, Singles, Sums};
 
@@ -21,6 +20,9 @@ pub trait Number: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// Most rows of a packed block: a panel of it (32 KiB) and the rows that it meets fit into the first cache.
     const BLOCK_ROWS: usize;
 
+    /// Degree of the polynomial for exponentials: an error below 10⁻⁸ for 7, and below 5·10⁻⁵ for 4.
+    const EXP_DEGREE: usize;
+
     /// The nearest number.
     fn from_f32(x: f32) -> Self;
     /// The same number.
@@ -37,9 +39,6 @@ pub trait Number: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// # Safety
     /// There is room for them at `to`.
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes);
-
-    /// `2^x` as exact as this type of numbers is; numbers that f32 has none for become the smallest or the largest.
-    fn exp2<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes;
 
     /// `rows · panel` into `sums`: see [`tile::multiply`].
     ///
@@ -60,6 +59,7 @@ impl Number for f32 {
     const TILE_ROWS: usize = 1;
     const TASK_ROWS: usize = 140;
     const BLOCK_ROWS: usize = 256;
+    const EXP_DEGREE: usize = 7;
 
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
@@ -84,11 +84,6 @@ impl Number for f32 {
     }
 
     #[inline(always)]
-    fn exp2<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
-        math::exp2(simd, x)
-    }
-
-    #[inline(always)]
     unsafe fn multiply<S: Simd>(simd: S, _: Path, depth: usize, rows: Rows<Self>, panel: *const Self, sums: Sums) {
         // SAFETY: the caller's promise.
         unsafe { tile::multiply(simd, Singles, depth, rows, panel, sums) }
@@ -101,6 +96,7 @@ impl Number for bf16 {
     const TILE_ROWS: usize = 16;
     const TASK_ROWS: usize = 256;
     const BLOCK_ROWS: usize = 512;
+    const EXP_DEGREE: usize = 4;
 
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
@@ -122,11 +118,6 @@ impl Number for bf16 {
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes) {
         // SAFETY: the caller's promise.
         unsafe { simd.store_bf16(to, lanes) }
-    }
-
-    #[inline(always)]
-    fn exp2<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
-        math::exp2_for_bf16(simd, x)
     }
 
     #[inline(always)]

@@ -87,13 +87,13 @@ impl Activation {
     }
 
     #[inline(always)]
-    pub(crate) fn of<S: Simd>(self, simd: S, x: S::Lanes) -> S::Lanes {
+    pub(crate) fn of<N: Number, S: Simd>(self, simd: S, x: S::Lanes) -> S::Lanes {
         match self {
             Self::Identity | Self::Geglu => x,
             Self::Relu => simd.max(simd.splat(0.0), x),
-            Self::Silu => math::sigmoid_gated(simd, x, 1.0),
-            Self::QuickGelu => math::sigmoid_gated(simd, x, 1.702),
-            Self::GeluErf => math::gelu_erf(simd, x),
+            Self::Silu => math::sigmoid_gated::<N, S>(simd, x, 1.0),
+            Self::QuickGelu => math::sigmoid_gated::<N, S>(simd, x, 1.702),
+            Self::GeluErf => math::gelu_erf::<N, S>(simd, x),
         }
     }
 }
@@ -289,12 +289,12 @@ impl<N: Number> Finish<'_, N> {
             |at| {
                 let mut value = parts[0].at(simd, at);
                 if activation == Activation::Geglu {
-                    value = simd.mul(value, math::gelu_erf(simd, parts[1].at(simd, at)));
+                    value = simd.mul(value, math::gelu_erf::<N, S>(simd, parts[1].at(simd, at)));
                 }
                 if let Some(residual) = residual {
                     value = simd.add(value, simd::at(simd, residual, at));
                 }
-                activation.of(simd, value)
+                activation.of::<N, S>(simd, value)
             },
         );
     }

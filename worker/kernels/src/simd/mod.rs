@@ -171,6 +171,11 @@ pub trait Simd: Copy {
     fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `1 / a`, rounded to a unit in the last place or the next.
+    #[inline(always)]
+    fn reciprocal(self, a: Self::Lanes) -> Self::Lanes {
+        self.div(self.splat(1.0), a)
+    }
     /// `a · b + c`, rounded once where the CPU can.
     fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
     /// The smaller; `b` where either is no number.
