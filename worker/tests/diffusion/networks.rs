@@ -158,8 +158,9 @@ fn a_unet_says_the_same_of_items_together_and_apart() {
         assert_eq!(found.dims(), expected.dims());
         assert!(numbers(found) == numbers(expected), "{model}: {:e}", relative_l2(found, expected));
     };
-    for model in UNETS {
-        let (unet, input) = (unet(model), unet_input(&goldens, model));
+    for (model, dtype) in UNETS.iter().flat_map(|model| [(*model, DType::F32), (*model, DType::BF16)]) {
+        let (unet, input) = (unet_in(model, dtype), unet_input(&goldens, model));
+        assert!(unet.keeps_items_apart());
         let conditioning = unet.condition(&input, &[999.0, 321.5], &cancel).unwrap();
         for size in ["even", "odd"] {
             let latents = &goldens[&format!("{model}/unet/{size}/in")];
@@ -258,6 +259,7 @@ fn vae_encoders_agree_with_diffusers() {
 fn every_network_computes_in_16_bits() {
     let goldens = goldens();
     let cancel = CancelToken::default();
+    assert!(!unet_in("sd1", DType::F16).keeps_items_apart(), "candle chooses its products by size");
     for (dtype, relative_l2_max) in RELATIVE_L2_MAX_16 {
         let close = |name: &str, found: &Tensor, expected: &Tensor| {
             let distance = relative_l2(found, expected);

@@ -62,13 +62,15 @@ pub(super) async fn start_with(
     dtype: Dtype,
     threads: usize,
 ) -> anyhow::Result<Worker> {
-    let mut flags: Vec<String> = vec!["--ephemeral".into()];
+    let mut flags: Vec<String> = ["--ephemeral", "--device", "cpu"].map(String::from).to_vec();
     if let Some(folder) = folder {
         flags.extend(["--model".into(), format!("{name}={}", folder.display())]);
     }
-    if dtype == Dtype::Bf16 {
-        flags.extend(["--dtype".into(), "bf16".into()]);
-    }
+    let dtype = match dtype {
+        Dtype::Fp32 => "f32",
+        Dtype::Bf16 => "bf16",
+    };
+    flags.extend(["--dtype".into(), dtype.into()]);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let count = threads.to_string();
     let variables = [("RAYON_NUM_THREADS", count.as_str()), ("SD_WORKER_LOG", "error")];
