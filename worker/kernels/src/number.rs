@@ -28,19 +28,19 @@ pub trait Number: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// The same number.
     fn to_f32(self) -> f32;
 
-    /// Reads [`Simd::LANES`] numbers.
+    /// Reads `Simd::LANES` numbers.
     ///
     /// # Safety
     /// They lie at `from`.
     unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::Lanes;
 
-    /// Writes [`Simd::LANES`] numbers, each the nearest.
+    /// Writes `Simd::LANES` numbers, each the nearest.
     ///
     /// # Safety
     /// There is room for them at `to`.
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes);
 
-    /// `rows · panel` into `sums`: see [`tile::multiply`].
+    /// `rows · panel` into `sums`: see `tile::multiply`.
     ///
     /// # Safety
     /// As there.
