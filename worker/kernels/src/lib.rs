@@ -48,7 +48,7 @@ pub use linear::Window;
 pub use norm::GroupNorm;
 pub use number::Number;
 pub use pack::{PANEL, PackedMatrix};
-pub use peak::peak;
+pub use peak::{peak, peak_bf16};
 pub use product::{Activation, Ending, Shift};
 pub use simd::Path;
 pub use winograd::{WinogradMatrix, winograd_conv2d};

@@ -1,6 +1,6 @@
 //! What a core can do at most, in each type of number.
 
-use sd_kernels::{Path, peak};
+use sd_kernels::{Path, peak, peak_bf16};
 use serde::Serialize;
 
 use crate::cases::Dtype;
@@ -15,10 +15,11 @@ pub(crate) struct Peak {
     pub(crate) gflops: f64,
 }
 
-/// One for each kind of instruction that this machine has and our kernels use.
+/// One for each type, with the instructions that our kernels use.
 pub(super) fn measured() -> Vec<Peak> {
     let path = Path::detected();
-    vec![Peak { dtype: Dtype::Fp32, instructions: path.name(), gflops: peak(path) / 1e9 }]
+    let of = |dtype, operations: f64| Peak { dtype, instructions: path.name(), gflops: operations / 1e9 };
+    vec![of(Dtype::Fp32, peak(path)), of(Dtype::Bf16, peak_bf16(path))]
 }
 
 /// The highest for a type of number.

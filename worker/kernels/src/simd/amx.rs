@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use half::bf16;
 
 use crate::pack::PANEL;
+use crate::peak::ROUNDS;
 use crate::tile::{Rows, Sums};
 
 /// Rows of a tile.
@@ -94,6 +95,33 @@ pub(super) unsafe fn multiply(depth: usize, rows: Rows<bf16>, panel: *const bf16
         }
         asm!("tilerelease", options(nostack, preserves_flags));
     }
+}
+
+/// [`peak::rounds`](crate::peak::rounds) of tiles, four of which do not wait for each other.
+///
+/// # Safety
+/// [`is_here`] says so.
+pub(super) unsafe fn rounds() -> f64 {
+    // SAFETY: the registers are this function's own, as above, and hold zeros.
+    unsafe {
+        asm!(
+            "ldtilecfg [{configuration}]",
+            "2:",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {rounds}",
+            "jnz 2b",
+            "tilerelease",
+            configuration = in(reg) &raw const CONFIGURATION,
+            rounds = inout(reg) ROUNDS => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+    (4 * 2 * ROWS * COLUMNS * DEPTH * ROUNDS) as f64
 }
 
 /// Some tiles of rows with some tiles of a panel.

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use half::bf16;
 
 use super::{Path, Set, Simd, Work, WorkOn, amx};
+use crate::peak;
 use crate::tile::{self, Multiplier, Rows, Sums, Widened};
 
 /// Proof that the CPU has AVX-512F, and AVX512-BF16 where `BF16`.
@@ -143,6 +144,16 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
                 Set::Avx512Bf16 => tile::multiply(self, Dots(()), depth, rows, panel, sums),
                 _ => tile::multiply(self, Widened, depth, rows, panel, sums),
             }
+        }
+    }
+
+    #[inline(always)]
+    fn rounds_bf16(self, path: Path) -> f64 {
+        match path.0 {
+            // SAFETY: a path of this set is made only where the CPU has tiles.
+            Set::Amx => unsafe { amx::rounds() },
+            Set::Avx512Bf16 => peak::rounds(self, Dots(())),
+            _ => peak::rounds(self, Widened),
         }
     }
 

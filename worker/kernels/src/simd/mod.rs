@@ -18,7 +18,8 @@ use std::sync::LazyLock;
 use half::bf16;
 
 use crate::number::Number;
-use crate::tile::{Rows, Sums};
+use crate::peak;
+use crate::tile::{Rows, Sums, Widened};
 
 /// Instructions that kernels run on; the CPU has them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,6 +164,12 @@ pub trait Simd: Copy {
     /// # Safety
     /// As there, for rows and sums up to a multiple of [`Number::TILE_ROWS`], and `path` has these vectors.
     unsafe fn multiply_bf16(self, path: Path, depth: usize, rows: Rows<bf16>, panel: *const bf16, sums: Sums);
+
+    /// [`peak::rounds`](crate::peak::rounds) by the fastest instructions of `path` for products of bf16.
+    #[inline(always)]
+    fn rounds_bf16(self, _: Path) -> f64 {
+        peak::rounds(self, Widened)
+    }
 
     /// Brings the line of the cache at `at` nearer, where the CPU can; any address will do.
     fn prefetch(self, at: *const f32);
