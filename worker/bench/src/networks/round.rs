@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use candle_core::Tensor;
@@ -20,6 +22,8 @@ const ENGINE_BYTES: f64 = 1.0e9;
 /// From this time on an engine is repeated [`SLOW_REPEATS`] times only.
 const SLOW_MS: f64 = 30e3;
 const SLOW_REPEATS: usize = 3;
+/// Between the engines. OpenMP's threads look for work for about 15 ms before they sleep.
+const REST: Duration = Duration::from_millis(50);
 
 /// An engine on a number of threads.
 type Contestant = (&'static Engine, usize);
@@ -127,7 +131,12 @@ impl<'a> Rounds<'a> {
                 if is_slow && repeat >= SLOW_REPEATS {
                     return true;
                 }
-                match one.process.time() {
+                // Threads of the engine before wait for more to do in a loop, and would keep this one from its cores.
+                thread::sleep(REST);
+                let is_small = !case.work.is_network();
+                // A small operation is over before threads have woken up, so that it is called twice.
+                let woken = if is_small { one.process.time().map(|_| ()) } else { Ok(()) };
+                match woken.and_then(|()| one.process.time()) {
                     Ok(time) => {
                         one.times_ms.push(ms(time));
                         true
@@ -165,12 +174,6 @@ impl<'a> Rounds<'a> {
         match &relative_l2 {
             Ok(distance) => eprintln!("  {}: relative L2 {distance:.1e}", label(contestant)),
             Err(why) => eprintln!("  {}: {why}", label(contestant)),
-        }
-        // Small operations are warm only after some calls.
-        if !case.work.is_network() {
-            for _ in 0..case.repeats / 3 {
-                process.time()?;
-            }
         }
         Ok(Ready { contestant, process, relative_l2, resident, peak: None, times_ms: Vec::new() })
     }
