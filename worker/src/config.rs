@@ -77,6 +77,10 @@ pub struct ServeArgs {
     /// f32 on the CPU].
     #[arg(long, value_name = "TYPE", env = "SD_WORKER_DTYPE")]
     pub dtype: Option<Dtype>,
+    /// Keep weights beside their model as the CPU reads them, which takes as much room on the disk as in memory: the next
+    /// start maps them and is ready at once.
+    #[arg(long, env = "SD_WORKER_PACKED_WEIGHTS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub packed_weights: bool,
     /// Use what is in the Hugging Face cache, and never the network.
     #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
@@ -157,6 +161,8 @@ pub struct Config {
     pub device: DeviceChoice,
     /// Type that networks compute in.
     pub dtype: Dtype,
+    /// Whether weights are kept beside their model as the CPU reads them.
+    pub packed_weights: bool,
     /// How the Hugging Face hub is used.
     pub hub: HubSettings,
     /// Where to listen.
@@ -304,6 +310,7 @@ impl ServeArgs {
             model_memory: said.model_memory,
             device: said.device.unwrap_or_default(),
             dtype: said.dtype.unwrap_or_default(),
+            packed_weights: said.packed_weights,
             hub: HubSettings { token_file: said.hf_token_file, is_offline: said.offline },
             listen,
             storage,
@@ -335,6 +342,7 @@ impl ServeArgs {
             model_memory: self.model_memory.or(file.model_memory),
             device: self.device.or(file.device),
             dtype: self.dtype.or(file.dtype),
+            packed_weights: self.packed_weights || file.packed_weights,
             offline: self.offline || file.offline,
             hf_token_file: self.hf_token_file.or(file.hf_token_file),
             listen: self.listen.or(file.listen),

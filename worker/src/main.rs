@@ -83,7 +83,8 @@ async fn open_library(config: &Config) -> anyhow::Result<Library> {
         loras: Adapters::scan(&config.lora_folders)?,
         embeddings: Adapters::scan(&config.embedding_folders)?,
     };
-    Ok(Library::open(&config.models, &config.hub, adapters).await?)
+    let library = Library::open(&config.models, &config.hub, adapters).await?;
+    Ok(if config.packed_weights { library.keeping_packed()? } else { library })
 }
 
 async fn models(config: &Config) -> anyhow::Result<()> {

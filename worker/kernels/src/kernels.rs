@@ -7,6 +7,7 @@ use crate::number::Number;
 use crate::pack::PackedMatrix;
 use crate::product::{Activation, Ending};
 use crate::simd::Path;
+use crate::stored::Stored;
 use crate::{Attention, GroupNorm, Window, attention, linear, norm};
 
 /// The kernels of a type of numbers.
@@ -17,6 +18,12 @@ pub trait Kernels: Number {
     /// # Panics
     /// When `weights` have another size, or the depth is no whole number of inputs.
     fn pack(weights: &[Self], columns: usize, depth: usize, taps: usize) -> PackedMatrix<Self>;
+
+    /// As [`Self::pack`], of weights as a file holds them: what is not packed of them is never more than some columns.
+    ///
+    /// # Panics
+    /// As there.
+    fn pack_stored(weights: Stored, columns: usize, depth: usize, taps: usize) -> PackedMatrix<Self>;
 
     /// `weights` with `delta`, `[depth, columns]`, added to them.
     ///
@@ -69,6 +76,10 @@ macro_rules! kernels {
         impl Kernels for $number {
             fn pack(weights: &[Self], columns: usize, depth: usize, taps: usize) -> PackedMatrix<Self> {
                 PackedMatrix::new(weights, columns, depth, taps)
+            }
+
+            fn pack_stored(weights: Stored, columns: usize, depth: usize, taps: usize) -> PackedMatrix<Self> {
+                PackedMatrix::of_stored(weights, columns, depth, taps)
             }
 
             fn plus(weights: &PackedMatrix<Self>, delta: &[f32]) -> PackedMatrix<Self> {

@@ -10,6 +10,7 @@
 //! | `product` | how both are cut for caches and threads, and what follows a sum: bias, shift, residual, activation |
 //! | `number` | f32 and bf16 |
 //! | `pack` | weights in the order in which products read them |
+//! | `stored` | weights as files hold them |
 //! | `tile` | the innermost product, in registers |
 //! | `math` | exponentials and what networks make of them |
 //! | [`peak`](mod@peak) | what a core can do at most |
@@ -24,7 +25,7 @@
 //! * Threads are those of the rayon pool that a kernel is called in. A task starts no tasks.
 //! * Scratch memory belongs to a thread and is used again; what a kernel allocates is its result.
 //! * Sizes are checked where a kernel is entered. `unsafe` is in here and nowhere above: intrinsics, whose proof is the
-//!   type of a vector; pointers of the innermost product; and parts of an output that threads share.
+//!   type of a vector; pointers of the innermost product; parts of an output that threads share; and numbers in shared bytes.
 //! * Knows no tensors, no files and no models.
 
 mod attention;
@@ -39,16 +40,19 @@ pub mod peak;
 mod pool;
 mod product;
 mod simd;
+mod stored;
 mod tile;
 mod winograd;
 
 pub use attention::Attention;
 pub use kernels::Kernels;
 pub use linear::Window;
+pub use memory::SharedBytes;
 pub use norm::GroupNorm;
 pub use number::Number;
 pub use pack::{PANEL, PackedMatrix};
 pub use peak::{peak, peak_bf16};
 pub use product::{Activation, Ending, Shift};
 pub use simd::Path;
+pub use stored::Stored;
 pub use winograd::{WinogradMatrix, winograd_conv2d};

@@ -1,8 +1,10 @@
 //! Memory that lies where vectors like it, that is used again, and that threads share.
 
+use std::alloc::{self, Layout};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use crate::number::Number;
 
@@ -19,12 +21,22 @@ pub(crate) const LINE_BYTES: usize = 64;
 pub(crate) struct Buffer(Vec<Line>);
 
 impl Buffer {
-    /// Room for `len` numbers, which are zeros.
+    /// Room for `len` numbers, which are zeros. Pages that the system gives are zeros already, and are left to the threads
+    /// that write to them first.
     pub(crate) fn zeros<N: Number>(len: usize) -> Self {
         let lines = (len * size_of::<N>()).div_ceil(LINE_BYTES);
-        let mut memory = Vec::with_capacity(lines);
+        if lines == 0 {
+            return Self::default();
+        }
+        let layout = Layout::array::<Line>(lines).expect("memory is no larger than what is addressed");
+        // SAFETY: there is at least one line.
+        let start: *mut Line = unsafe { alloc::alloc_zeroed(layout) }.cast();
+        if start.is_null() {
+            alloc::handle_alloc_error(layout)
+        }
+        // SAFETY: the allocator that vectors use gave so many lines, and a line may be zeros.
+        let memory = unsafe { Vec::from_raw_parts(start, lines, lines) };
         advise(&memory);
-        memory.resize(lines, Line([0; LINE_BYTES]));
         Self(memory)
     }
 
@@ -40,6 +52,55 @@ impl Buffer {
         let len = self.0.len() * LINE_BYTES / size_of::<N>();
         // SAFETY: as above, and any number leaves bytes behind.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: a line is so many bytes and nothing else.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE_BYTES) }
+    }
+}
+
+/// Bytes with several owners, such as those of a mapped file.
+pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Numbers that are only read, from the beginning of a line of the cache on.
+pub(crate) enum Memory {
+    Owned(Buffer),
+    /// `len` bytes from `start`.
+    Shared {
+        bytes: SharedBytes,
+        start: usize,
+        len: usize,
+    },
+}
+
+impl Memory {
+    /// `len` of the bytes from `start`, where they are there and begin at a line of the cache.
+    pub(crate) fn shared(bytes: SharedBytes, start: usize, len: usize) -> Option<Self> {
+        let part = (*bytes).as_ref().get(start..start.checked_add(len)?)?;
+        let fits = part.as_ptr().addr().is_multiple_of(LINE_BYTES);
+        fits.then_some(Self::Shared { bytes, start, len })
+    }
+
+    /// The numbers; those of a buffer are filled up to whole lines.
+    #[inline(always)]
+    pub(crate) fn as_slice<N: Number>(&self) -> &[N] {
+        match self {
+            Self::Owned(buffer) => buffer.as_slice(),
+            Self::Shared { .. } => {
+                // SAFETY: any bits are a number.
+                let (before, numbers, _) = unsafe { self.bytes().align_to() };
+                assert!(before.is_empty(), "shared bytes stay where they are");
+                numbers
+            }
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(buffer) => buffer.bytes(),
+            Self::Shared { bytes, start, len } => &(**bytes).as_ref()[*start..][..*len],
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::linear::Window;
-use crate::memory::{Output, with_scratch};
+use crate::memory::{Output, SharedBytes, with_scratch};
 use crate::number::Number;
 use crate::pack::{PANEL, PackedMatrix, block_size, blocks};
 use crate::pool;
 use crate::product::{Ending, Finish, apart, share};
 use crate::simd::{self, Path, Simd, Work};
+use crate::stored::Stored;
 use crate::tile::{Rows, Sums};
 
 /// Side of a tile of pixels.
@@ -61,6 +62,41 @@ impl WinogradMatrix {
             let from = &weights[column * channels * 9..][..channels * 9];
             move |channel| turned_window(array::from_fn(|tap| from[channel * 9 + tap]))
         }))
+    }
+
+    /// As [`Self::new`], of weights as a file holds them: what is not turned of them is never more than some columns.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn of_stored(weights: Stored, columns: usize, channels: usize) -> Self {
+        assert!(channels > 0, "there is something to sum up");
+        assert_eq!(weights.len(), columns * channels * 9, "weights are {columns} columns of {channels} channels");
+        Self(PackedMatrix::filled_from(weights, 9 * channels, columns, channels, |column, channel| {
+            turned_window(array::from_fn(|tap| column[channel * 9 + tap]))
+        }))
+    }
+
+    /// A matrix of this size whose [`Self::bytes`], one after the other, are `bytes` from `start`; nothing where they are not
+    /// there, or begin at no multiple of 64 in memory.
+    pub fn of_packed(bytes: &SharedBytes, start: usize, columns: usize, channels: usize) -> Option<Self> {
+        let len = PackedMatrix::<f32>::len_bytes(columns, channels);
+        let mut points = Vec::with_capacity(POINTS);
+        for point in 0..POINTS {
+            let start = start.checked_add(point * len)?;
+            points.push(PackedMatrix::of_packed(SharedBytes::clone(bytes), start, columns, channels)?);
+        }
+        points.try_into().ok().map(Self)
+    }
+
+    /// The matrices as they lie in memory, in the order that [`Self::layout`] names.
+    pub fn bytes(&self) -> [&[u8]; POINTS] {
+        self.0.each_ref().map(PackedMatrix::bytes)
+    }
+
+    /// Tells one order of the numbers in memory, and one choice of what is turned, from another.
+    pub fn layout() -> String {
+        let matrix = PackedMatrix::<f32>::layout();
+        format!("{POINTS} points, from {CHANNELS_MIN} channels to {WEIGHTS_MAX} numbers, of {matrix}")
     }
 
     /// With `delta`, `[3 · 3 · channels, columns]`, added to the weights that were turned.

@@ -34,20 +34,26 @@ fn flags_beat_the_file_and_the_file_beats_the_defaults() {
 #[test]
 fn the_hub_and_the_memory_are_the_operators() {
     let written = file(
-        "model-memory = \"2GiB\"\noffline = true\nhf-token-file = \"/secret\"\ndevice = \"cuda:1\"\ndtype = \"bf16\"\n",
+        "model-memory = \"2GiB\"\noffline = true\nhf-token-file = \"/secret\"\ndevice = \"cuda:1\"\ndtype = \"bf16\"\npacked-weights = true\n",
     );
     let said = ServeArgs { config: Some(written.path().into()), ..ServeArgs::default() };
     let config = said.clone().resolve().unwrap();
     assert_eq!(config.model_memory, Some(ByteSize(2 << 30)));
     assert_eq!(config.hub, HubSettings { token_file: Some("/secret".into()), is_offline: true });
     assert_eq!((config.device, config.dtype), (DeviceChoice::Cuda(Some(1)), Dtype::Bf16));
+    assert!(config.packed_weights);
     let config = ServeArgs { model_memory: Some(ByteSize(7)), ..said }.resolve().unwrap();
     assert_eq!(config.model_memory, Some(ByteSize(7)));
     let arguments = ["sd-worker", "serve", "--offline", "--model-memory", "1.5GB", "--device", "cpu", "--dtype", "f16"];
     let Command::Serve(said) = CommandLine::parse_from(arguments).command else { panic!("serve was asked for") };
     assert_eq!((said.offline, said.model_memory), (true, Some(ByteSize(1_500_000_000))));
     assert_eq!((said.device, said.dtype), (Some(DeviceChoice::Cpu), Some(Dtype::F16)));
+    let Command::Serve(said) = CommandLine::parse_from(["sd-worker", "serve", "--packed-weights"]).command else {
+        panic!("serve was asked for")
+    };
+    assert!(said.packed_weights);
     let config = ServeArgs::default().resolve().unwrap();
+    assert!(!config.packed_weights);
     assert_eq!((config.device, config.dtype, config.model_memory), (DeviceChoice::Auto, Dtype::Auto, None));
     assert!(CommandLine::try_parse_from(["sd-worker", "serve", "--device", "gpu"]).is_err());
     assert!(CommandLine::try_parse_from(["sd-worker", "serve", "--model-memory", "lots"]).is_err());

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::hub::meter::Meter;
 use super::hub::{Hub, HubError, HubSettings};
+use super::packer::Packer;
 use super::source::{ModelSource, Remote, Resolved};
 use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress, PromptReaders};
 use crate::device::{self, DeviceInfo, OpenDevice};
@@ -30,6 +31,8 @@ pub struct Library {
     catalogue: Vec<CatalogueModel>,
     entries: Vec<Entry>,
     readers: Arc<PromptReaders>,
+    /// Writes packed weights, where they are kept.
+    packer: Option<Packer>,
 }
 
 /// The models of a library, loaded on one device.
@@ -61,6 +64,7 @@ impl Library {
             catalogue: Vec::new(),
             entries: Vec::new(),
             readers: Arc::default(),
+            packer: None,
         };
         for source in sources {
             let hub = || Hub::new(hub).map_err(|error| source.not_delivered(error));
@@ -81,6 +85,19 @@ impl Library {
         let files = files.map(|(model, entry)| (model.name.clone(), entry.files.clone()));
         library.readers = Arc::new(PromptReaders::new(files, library.adapters.embeddings.files()));
         Ok(library)
+    }
+
+    /// Keeps packed weights beside the models, which the next start maps.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    pub fn keeping_packed(mut self) -> std::io::Result<Self> {
+        let packer = Packer::start()?;
+        for Entry { files, .. } in &mut self.entries {
+            *files = files.clone().with_packed(Some(packer.sender()));
+        }
+        self.packer = Some(packer);
+        Ok(self)
     }
 
     /// The models as they are loaded on `device`.

@@ -6,6 +6,7 @@
 //! | [`source`] | `NAME=WHERE?OPTION=VALUE` and what it means |
 //! | [`hub`] | downloads from the Hugging Face hub |
 //! | [`library`] | the real [`ModelLoader`]: all sources through `diffusion::families` |
+//! | `packer` | the thread that writes packed weights beside their models |
 //! | [`readers`] | the tokenizers of all models, whether they are loaded or not |
 //! | [`memory`] | the loaded models, kept within a budget |
 //!
@@ -18,6 +19,7 @@ pub mod adapters;
 pub mod hub;
 pub mod library;
 pub mod memory;
+mod packer;
 pub mod readers;
 pub mod source;
 

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 
 use candle_core::{Device, Tensor};
 use sd_worker::diffusion::inpaint::InpaintFill;
 use sd_worker::diffusion::pixels::{Mask, Rgb};
 use sd_worker::diffusion::recent::Reuse;
+use sd_worker::diffusion::weights::{ModelFiles, Packing};
 use sd_worker::diffusion::{
     CacheUse, CancelToken, GenerationSpec, GuidanceSpec, ImageStart, LoraChoice, MaskSpec, Pipeline, Placement, Start,
     families, schedulers,
@@ -176,4 +178,57 @@ fn a_lora_that_is_written_anew_is_another_one() {
     assert_ne!(first.pictures, second.pictures);
     std::fs::remove_file(&path).unwrap();
     assert!(pipeline.generate(&asked(), &CancelToken::default(), &mut Nobody).is_err(), "it is gone");
+}
+
+/// A copy of a model that a test may change.
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copied(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn packed_weights_are_mapped_at_the_next_start_until_something_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    copied(&golden("sd1"), folder.path());
+    let plain = spec("sd1", "a red house");
+    let merged = GenerationSpec { loras: vec![lora("kohya", 0.7)], ..plain.clone() };
+    let expected = [&plain, &merged].map(|spec| finished(load("sd1", &[]).as_mut(), spec).pictures);
+    // Loads the model, draws, and tells what it wants to keep.
+    let draw = || -> Vec<Packing> {
+        let (sender, packings) = channel();
+        let files = ModelFiles::folder(folder.path()).with_packed(Some(sender));
+        let mut pipeline = families::load(&files, &[], &Placement::cpu()).unwrap();
+        let drawn = [&plain, &merged].map(|spec| finished(pipeline.as_mut(), spec).pictures);
+        assert_eq!(drawn, expected);
+        drop(files);
+        packings.into_iter().collect()
+    };
+    let kept = draw();
+    let canceled = CancelToken::default();
+    canceled.cancel();
+    assert!(!kept[0].write(&canceled).unwrap() && draw().len() == 3, "what is canceled is not there");
+    assert_eq!(kept.len(), 3, "text encoder, UNet and VAE");
+    kept.iter().for_each(|packing| assert!(packing.write(&CancelToken::default()).unwrap()));
+    assert_eq!(draw().len(), 0);
+
+    let unet = kept.iter().find(|packing| packing.path().starts_with(folder.path().join("unet"))).unwrap().path();
+    let whole = std::fs::read(unet).unwrap();
+    std::fs::write(unet, &whole[..whole.len() - 64]).unwrap();
+    assert_eq!(draw().len(), 1, "what is damaged is made anew");
+    std::fs::write(unet, &whole).unwrap();
+    assert_eq!(draw().len(), 0);
+    let weights = folder.path().join("unet/diffusion_pytorch_model.safetensors");
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    std::fs::File::options().append(true).open(weights).unwrap().set_modified(hour_ago).unwrap();
+    assert_eq!(draw().len(), 1, "so is what was made of other weights");
+    // Nothing unfinished is left.
+    let unfinished = std::fs::read_dir(folder.path().join("unet")).unwrap().map(Result::unwrap);
+    assert_eq!(unfinished.filter(|entry| entry.path().extension().is_some_and(|name| name == "part")).count(), 0);
 }

@@ -259,6 +259,8 @@ impl Parts {
         let (_, warning) = scheduler.entry();
         let vae_weights = Weights::open(files, "vae", "diffusion_pytorch_model")?;
         let (encoder, decoder) = load_vae(&vae, &vae_weights, device, placement.vae_dtype(vae.force_upcast))?;
+        // No adapter changes the autoencoder: what is kept of it is what lies packed beside its files.
+        drop(vae_weights.keep());
         Ok(LatentDiffusion {
             device: device.clone(),
             conditioner,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
-use sd_kernels::{Kernels, PackedMatrix, WinogradMatrix};
+use sd_kernels::{Kernels, PackedMatrix, SharedBytes, Stored, WinogradMatrix};
 
 use super::cpu::{Number, numbers};
 
@@ -57,6 +57,63 @@ impl Packed {
         })
     }
 
+    /// Packs a weight of `sides`, `[out, in, kernel, stride]`, for `dtype`, from where a file holds it; nothing for other
+    /// types.
+    ///
+    /// # Panics
+    /// When the weight has another size.
+    pub fn of_stored(weight: Stored, sides: [usize; 4], dtype: DType) -> Option<Self> {
+        let [outputs, inputs, kernel, _] = sides;
+        let (taps, depth) = (kernel * kernel, inputs * kernel * kernel);
+        if Self::is_turned(sides, &Device::Cpu, dtype) {
+            return Some(Self::Winograd(Arc::new(WinogradMatrix::of_stored(weight, outputs, inputs))));
+        }
+        match dtype {
+            DType::F32 => Some(Self::F32(Arc::new(f32::pack_stored(weight, outputs, depth, taps)))),
+            DType::BF16 => Some(Self::Bf16(Arc::new(bf16::pack_stored(weight, outputs, depth, taps)))),
+            _ => None,
+        }
+    }
+
+    /// What [`Self::bytes`] were, one after the other, of a weight of `sides`, `[out, in, kernel, stride]`, for `dtype`,
+    /// where they are there from `start`.
+    pub fn of_packed(bytes: SharedBytes, start: usize, sides: [usize; 4], dtype: DType) -> Option<Self> {
+        let [outputs, inputs, kernel, _] = sides;
+        let depth = inputs * kernel * kernel;
+        if Self::is_turned(sides, &Device::Cpu, dtype) {
+            let matrix = WinogradMatrix::of_packed(&bytes, start, outputs, inputs)?;
+            return Some(Self::Winograd(Arc::new(matrix)));
+        }
+        match dtype {
+            DType::F32 => PackedMatrix::of_packed(bytes, start, outputs, depth).map(|it| Self::F32(Arc::new(it))),
+            DType::BF16 => PackedMatrix::of_packed(bytes, start, outputs, depth).map(|it| Self::Bf16(Arc::new(it))),
+            _ => None,
+        }
+    }
+
+    /// The matrix as it lies in memory, in the order that [`Self::layout`] names: pieces of multiples of 64 bytes.
+    pub fn bytes(&self) -> Vec<&[u8]> {
+        match self {
+            Self::F32(matrix) => vec![matrix.bytes()],
+            Self::Bf16(matrix) => vec![matrix.bytes()],
+            Self::Winograd(matrix) => matrix.bytes().to_vec(),
+        }
+    }
+
+    /// How many [`Self::bytes`] there are.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes().iter().map(|piece| piece.len()).sum()
+    }
+
+    /// Tells one order of numbers in memory from another; nothing for types that are not packed.
+    pub fn layout(dtype: DType) -> Option<String> {
+        match dtype {
+            DType::F32 => Some(format!("{}; {}", PackedMatrix::<f32>::layout(), WinogradMatrix::layout())),
+            DType::BF16 => Some(PackedMatrix::<bf16>::layout()),
+            _ => None,
+        }
+    }
+
     /// `[in, out]`
     pub(super) fn dims(&self) -> (usize, usize) {
         match self {
@@ -101,6 +158,13 @@ impl Weight {
         match self {
             Self::Rows(rows) => rows.dims2(),
             Self::Packed(packed) => Ok(packed.dims()),
+        }
+    }
+
+    fn packed(&self) -> Option<&Packed> {
+        match self {
+            Self::Rows(_) => None,
+            Self::Packed(packed) => Some(packed),
         }
     }
 
@@ -169,6 +233,16 @@ impl Conv2d {
         Ok(Self { weight, bias, kernel, stride, padding })
     }
 
+    /// With a weight that is laid out, for a square of `kernel`.
+    pub fn of_packed(weight: Packed, kernel: usize, bias: Option<Tensor>, stride: usize, padding: Padding) -> Self {
+        Self { weight: Weight::Packed(weight), bias, kernel, stride, padding }
+    }
+
+    /// The weight as kernels read it, where it is so.
+    pub fn packed(&self) -> Option<&Packed> {
+        self.weight.packed()
+    }
+
     /// How many numbers a convolution of this size keeps in place of those of its weight, on `device` in `dtype`.
     pub fn kept_numbers([outputs, inputs, kernel, stride]: [usize; 4], device: &Device, dtype: DType) -> usize {
         let taps =
@@ -217,6 +291,16 @@ impl Linear {
     /// When the shape is another one.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
         Ok(Self { weight: Weight::new(weight, 1, 1)?, bias })
+    }
+
+    /// With a weight that is laid out.
+    pub fn of_packed(weight: Packed, bias: Option<Tensor>) -> Self {
+        Self { weight: Weight::Packed(weight), bias }
+    }
+
+    /// The weight as kernels read it, where it is so.
+    pub fn packed(&self) -> Option<&Packed> {
+        self.weight.packed()
     }
 
     /// The shape of the weight as torch stores it: `[out, in]`.

@@ -21,10 +21,10 @@ pub mod layers;
 pub mod reference;
 
 use candle_core::{DType, Device, Result, Tensor};
-pub use sd_kernels::Activation;
 use sd_kernels::Path;
+pub use sd_kernels::{Activation, Stored};
 
-pub use layers::{Conv2d, GroupNorm, LayerNorm, Linear, Padding};
+pub use layers::{Conv2d, GroupNorm, LayerNorm, Linear, Packed, Padding};
 
 use self::layers::Weight;
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::LoadError;
 use super::checkpoint::{Amendment, Checkpoint};
 use super::header::{self, Header};
+use super::packed::PackingSender;
 
 /// The files of one model in the diffusers layout, named by paths with `/` relative to `model_index.json`.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct ModelFiles {
     /// Diffusers' `variant`: the middle part of the names of the weights that are preferred.
     pub(super) variant: Option<String>,
     amendments: Vec<Amendment>,
+    /// Takes packed weights that are not beside the model yet; nothing where none are kept.
+    pub(super) packings: Option<PackingSender>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,12 +49,12 @@ impl std::fmt::Debug for EmbeddedFile {
 impl ModelFiles {
     /// A folder on disk that holds a `model_index.json`.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self { source: Source::Folder(path.into()), variant: None, amendments: Vec::new() }
+        Self { source: Source::Folder(path.into()), variant: None, amendments: Vec::new(), packings: None }
     }
 
     /// Files inside the binary.
     pub const fn embedded(files: &'static [EmbeddedFile]) -> Self {
-        Self { source: Source::Embedded(files), variant: None, amendments: Vec::new() }
+        Self { source: Source::Embedded(files), variant: None, amendments: Vec::new(), packings: None }
     }
 
     /// A single `.safetensors` file in the original layout, with the published configuration of the model that its
@@ -63,7 +66,7 @@ impl ModelFiles {
         refuse_pickle(path)?;
         let checked = CheckedFile::open(path)?;
         let (checkpoint, amendments) = Checkpoint::new(path, &checked.header)?;
-        Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments })
+        Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments, packings: None })
     }
 
     /// A single `.safetensors` file in the original layout, with the configurations and the tokenizer of a folder in
@@ -75,7 +78,7 @@ impl ModelFiles {
         refuse_pickle(path)?;
         CheckedFile::open(path)?;
         let checkpoint = Checkpoint::with_configs(path, folder);
-        Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments: Vec::new() })
+        Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments: Vec::new(), packings: None })
     }
 
     /// A single file as [`checkpoint`](Self::checkpoint) and [`checkpoint_with_configs`](Self::checkpoint_with_configs)
@@ -95,13 +98,20 @@ impl ModelFiles {
             Some(folder) => (Checkpoint::with_configs(path, folder), Vec::new()),
             None => Checkpoint::new(path, &header)?,
         };
-        Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments })
+        Ok(Self { source: Source::Checkpoint(checkpoint), variant: None, amendments, packings: None })
     }
 
     /// Prefers weights whose names have `variant` in them, such as `fp16`.
     #[must_use]
     pub fn with_variant(mut self, variant: Option<String>) -> Self {
         self.variant = variant;
+        self
+    }
+
+    /// Keeps packed weights beside the model: those that are there are mapped, and `packings` takes those that are not.
+    #[must_use]
+    pub fn with_packed(mut self, packings: Option<PackingSender>) -> Self {
+        self.packings = packings;
         self
     }
 
@@ -234,7 +244,7 @@ pub(super) struct CheckedFile {
 
 #[derive(Debug)]
 enum Handle {
-    Disk { file: File, bytes: u64 },
+    Disk { file: File, path: PathBuf, bytes: u64 },
     Embedded(&'static [u8]),
 }
 
@@ -262,20 +272,34 @@ impl CheckedFile {
         let mut file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         match Header::read((&mut file).take(header::BYTES_MAX), bytes) {
-            Ok(header) => Ok(Self { name, header, handle: Handle::Disk { file, bytes } }),
+            Ok(header) => Ok(Self { name, header, handle: Handle::Disk { file, path: path.to_owned(), bytes } }),
             Err(reason) => Err(LoadError::Header { file: name, reason }),
         }
+    }
+
+    /// Where it lies on the disk.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.handle {
+            Handle::Disk { path, .. } => Some(path),
+            Handle::Embedded(_) => None,
+        }
+    }
+
+    /// What changes when somebody writes it anew; nothing where the system does not tell, or where it is on no disk.
+    pub(super) fn identity(&self) -> Option<String> {
+        let Handle::Disk { file, path, bytes } = &self.handle else { return None };
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        let modified = modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos();
+        let name = path.file_name()?.to_string_lossy();
+        Some(format!("{name} of {bytes} bytes, written at {modified} ns"))
     }
 
     /// Makes the bytes readable.
     pub(super) fn map(&self) -> Result<Bytes, LoadError> {
         match &self.handle {
             Handle::Embedded(bytes) => Ok(Bytes::Embedded(bytes)),
-            Handle::Disk { file, bytes } => {
-                // SAFETY: the map is read-only and private to this load. Its one danger is that somebody shortens
-                // the file before the tensors are copied out, which ends the process with SIGBUS; model files are
-                // not written while a worker loads them.
-                let map = unsafe { memmap2::Mmap::map(file) }.map_err(|error| io_error(self.name.clone(), error))?;
+            Handle::Disk { file, bytes, .. } => {
+                let map = map(file).map_err(|error| io_error(self.name.clone(), error))?;
                 if (map.len() as u64) < *bytes {
                     let reason = "it became shorter while it was opened".into();
                     return Err(LoadError::Header { file: self.name.clone(), reason });
@@ -284,4 +308,12 @@ impl CheckedFile {
             }
         }
     }
+}
+
+/// Makes the bytes of `file` readable.
+pub(super) fn map(file: &File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: the map is read-only. Its one danger is that somebody shortens the file while it is there, which ends the
+    // process with SIGBUS: model files are not written while a worker loads them, and packed weights, which stay mapped,
+    // are replaced as a whole and never written to.
+    unsafe { memmap2::Mmap::map(file) }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::tensors::{Source, Tensors, Weights};
-use crate::diffusion::ops::{Conv2d, Linear};
+use crate::diffusion::ops::{Conv2d, Linear, Packed};
 
 /// What a network asked its weights for.
 #[derive(Clone, Debug)]
@@ -18,6 +18,17 @@ pub(super) enum Layer {
     Tensor(Tensor),
     Linear(Linear),
     Conv2d(Conv2d),
+}
+
+impl Layer {
+    /// Its weight as kernels read it, where it is so.
+    pub(super) fn packed(&self) -> Option<&Packed> {
+        match self {
+            Self::Tensor(_) => None,
+            Self::Linear(linear) => linear.packed(),
+            Self::Conv2d(conv) => conv.packed(),
+        }
+    }
 }
 
 /// By the path of the module, or the full name of a tensor that is no layer's.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::files::{CheckedFile, Source};
 use super::header::TensorEntry;
+use super::packed::Beside;
 use super::tensors::{Part, Weights};
 use super::{LoadError, ModelFiles, checkpoint};
 
@@ -31,9 +32,11 @@ impl Weights {
     /// # Errors
     /// When there are no such weights, only a pickle, or a header is wrong.
     pub fn open(files: &ModelFiles, folder: &str, stem: &str) -> Result<Self, LoadError> {
-        let Located { name, files, tensors } = locate(files, folder, stem)?;
+        let Located { name, files: located, tensors } = locate(files, folder, stem)?;
         let map = |file: &CheckedFile| Ok(Part { name: file.name.clone(), bytes: file.map()? });
-        Ok(Self::of_files(name, tensors, files.iter().map(map).collect::<Result<_, LoadError>>()?))
+        let parts = located.iter().map(map).collect::<Result<_, LoadError>>()?;
+        let beside = files.packings.as_ref().and_then(|packings| Beside::of(&located, folder, packings).map(Box::new));
+        Ok(Self::of_files(name, tensors, parts, beside))
     }
 
     /// Has `load` build its network from the headers that [`open`](Self::open) would find, and returns how many

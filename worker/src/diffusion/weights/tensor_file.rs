@@ -4,10 +4,12 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
+use half::bf16;
 
 use super::files::{Bytes, CheckedFile};
 use super::header::TensorEntry;
 use super::{LoadError, ModelFiles};
+use crate::diffusion::ops::Stored;
 
 /// A file whose header is right. It is mapped when the first tensor is read.
 pub struct TensorFile {
@@ -133,6 +135,17 @@ impl TensorEntry {
         }
     }
 
+    /// The numbers of the tensor `name` of `file` in the bytes of that.
+    pub(super) fn stored<'a>(&self, file: &str, name: &str, bytes: &'a [u8]) -> Result<Stored<'a>, LoadError> {
+        // The header check put every range inside its file.
+        let bytes = &bytes[self.range.clone()];
+        Ok(match self.weight_dtype(file, name)? {
+            DType::F16 => Stored::F16(bytes),
+            DType::BF16 => Stored::Bf16(bytes),
+            _ => Stored::F32(bytes),
+        })
+    }
+
     /// Copies the tensor out of the bytes of its file, to `device` in `dtype`.
     pub(super) fn load(
         &self,
@@ -142,10 +155,14 @@ impl TensorEntry {
         device: &Device,
         dtype: DType,
     ) -> Result<Tensor, LoadError> {
-        let stored = self.weight_dtype(file, name)?;
-        // The header check put every range inside its file.
+        let (stored, found) = (self.stored(file, name, bytes)?, self.weight_dtype(file, name)?);
         let bytes = &bytes[self.range.clone()];
-        let read = |shape: &[usize]| Tensor::from_raw_buffer(bytes, stored, shape, device);
+        let read = |shape: &[usize]| match dtype {
+            // candle converts on one thread, and a vocabulary is large.
+            DType::F32 if device.is_cpu() => Tensor::from_vec(stored.to_numbers::<f32>(), shape, device),
+            DType::BF16 if device.is_cpu() => Tensor::from_vec(stored.to_numbers::<bf16>(), shape, device),
+            _ => Tensor::from_raw_buffer(bytes, found, shape, device),
+        };
         let tensor = match *self.shape.as_slice() {
             [rows, columns] if self.is_transposed => read(&[columns, rows]).and_then(|tensor| tensor.t()?.contiguous()),
             _ => read(&self.shape),

@@ -10,7 +10,8 @@ use super::LoadError;
 use super::files::Bytes;
 use super::header::TensorEntry;
 use super::kept::{KeptLayers, Layer, Layers, Patches};
-use crate::diffusion::ops::{Conv2d, GroupNorm, LayerNorm, Linear, Padding};
+use super::packed::Beside;
+use crate::diffusion::ops::{Conv2d, GroupNorm, LayerNorm, Linear, Packed, Padding, Stored};
 
 /// The weights of one network.
 pub struct Weights {
@@ -30,7 +31,7 @@ pub(super) enum Source {
     /// tensors without memory of their own stand in for it.
     Headers { names: Vec<String>, numbers: Cell<u64> },
     /// The files that [`TensorEntry::file`] counts; what was read from them is kept.
-    Files { parts: Vec<Part>, layers: RefCell<Layers> },
+    Files { parts: Vec<Part>, layers: RefCell<Layers>, beside: Option<Box<Beside>> },
     /// A network that was loaded before.
     Kept { layers: Arc<Layers>, patches: Patches },
 }
@@ -42,9 +43,9 @@ pub(super) struct Part {
 }
 
 impl Weights {
-    /// Weights in `parts`, which messages call `file`.
-    pub(super) fn of_files(file: String, tensors: Tensors, parts: Vec<Part>) -> Self {
-        Self { file, tensors: Arc::new(tensors), source: Source::Files { parts, layers: RefCell::default() } }
+    /// Weights in `parts`, which messages call `file`; packed ones may lie beside them.
+    pub(super) fn of_files(file: String, tensors: Tensors, parts: Vec<Part>, beside: Option<Box<Beside>>) -> Self {
+        Self { file, tensors: Arc::new(tensors), source: Source::Files { parts, layers: RefCell::default(), beside } }
     }
 
     /// Headers of files that messages call `names`, of weights that they call `file`.
@@ -70,18 +71,27 @@ impl Weights {
         self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
     }
 
-    /// Closes the files and keeps what the network loaded from them.
+    /// Closes the files and keeps what the network loaded from them: here, and packed beside the files where that is asked
+    /// for.
     pub fn keep(self) -> KeptLayers {
         let layers = match self.source {
             Source::Headers { .. } => Arc::default(),
-            Source::Files { layers, .. } => Arc::new(layers.into_inner()),
+            Source::Files { layers, beside, .. } => {
+                let layers = layers.into_inner();
+                if let Some(beside) = beside {
+                    beside.keep(|| {
+                        layers.iter().filter_map(|(path, layer)| Some((path.clone(), layer.packed()?.clone())))
+                    });
+                }
+                Arc::new(layers)
+            }
             Source::Kept { layers, .. } => layers,
         };
         KeptLayers { file: self.file, tensors: self.tensors, layers }
     }
 
-    /// The tensor `name` of `shape` from its file.
-    fn read(&self, name: &str, shape: &[usize], device: &Device, dtype: DType) -> Result<Tensor, LoadError> {
+    /// Where the tensor `name` of `shape` lies, and how messages name its file.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&TensorEntry, &str), LoadError> {
         let missing = || {
             let (file, tensor) = (self.file.clone(), name.to_owned());
             LoadError::MissingTensor { file, tensor, expected: shape.into() }
@@ -96,16 +106,30 @@ impl Weights {
             let (file, tensor, found) = (file.clone(), name.to_owned(), entry.shape.clone());
             return Err(LoadError::TensorShape { file, tensor, found, expected: shape.into() });
         }
+        Ok((entry, file))
+    }
+
+    /// The tensor `name` of `shape` from its file.
+    fn read(&self, name: &str, shape: &[usize], device: &Device, dtype: DType) -> Result<Tensor, LoadError> {
+        let (entry, file) = self.find(name, shape)?;
         match &self.source {
+            Source::Files { parts, .. } => entry.load(file, name, &parts[entry.file].bytes, device, dtype),
             Source::Headers { numbers, .. } => {
                 entry.weight_dtype(file, name)?;
                 // The header check multiplied the sides of every tensor without overflow.
                 numbers.set(numbers.get() + shape.iter().product::<usize>() as u64);
-                stand_in(shape, dtype).map_err(|source| LoadError::Tensor { file: file.clone(), source })
+                stand_in(shape, dtype).map_err(|source| LoadError::Tensor { file: file.to_owned(), source })
             }
-            Source::Files { parts, .. } => entry.load(file, name, &parts[entry.file].bytes, device, dtype),
-            Source::Kept { .. } => Err(missing()),
+            Source::Kept { .. } => unreachable!("nothing is found in a file that was closed"),
         }
+    }
+
+    /// The bytes of the tensor `name` of `shape`, where they are in a file in the order in which torch has them.
+    fn stored(&self, name: &str, shape: &[usize]) -> Result<Option<Stored<'_>>, LoadError> {
+        let Source::Files { parts, .. } = &self.source else { return Ok(None) };
+        let (entry, file) = self.find(name, shape)?;
+        let stored = entry.stored(file, name, &parts[entry.file].bytes)?;
+        Ok((!entry.is_transposed).then_some(stored))
     }
 
     /// What `make` reads from the headers or the file; or, where the file was closed, what it made at `path` when the network was
@@ -200,7 +224,12 @@ impl<'a> Scope<'a> {
         padding: Padding,
     ) -> Result<Conv2d, LoadError> {
         let make = || {
-            let weight = self.layer_part("weight", &[outputs, inputs, kernel, kernel])?;
+            let shape = [outputs, inputs, kernel, kernel];
+            if let Some(weight) = self.packed(&shape, [outputs, inputs, kernel, stride])? {
+                let bias = self.layer_part("bias", &[outputs])?;
+                return Ok(Layer::Conv2d(Conv2d::of_packed(weight, kernel, Some(bias), stride, padding)));
+            }
+            let weight = self.layer_part("weight", &shape)?;
             let bias = self.layer_part("bias", &[outputs])?;
             let conv = Conv2d::new(&weight, Some(bias), stride, padding).map_err(|error| self.failed(error))?;
             if let Source::Headers { numbers, .. } = &self.weights.source {
@@ -234,6 +263,9 @@ impl<'a> Scope<'a> {
     fn matrix(&self, inputs: usize, outputs: usize, has_bias: bool) -> Result<Linear, LoadError> {
         let make = || {
             let bias = has_bias.then(|| self.layer_part("bias", &[outputs])).transpose()?;
+            if let Some(weight) = self.packed(&[outputs, inputs], [outputs, inputs, 1, 1])? {
+                return Ok(Layer::Linear(Linear::of_packed(weight, bias)));
+            }
             let weight = self.layer_part("weight", &[outputs, inputs])?;
             Ok(Layer::Linear(Linear::new(&weight, bias).map_err(|error| self.failed(error))?))
         };
@@ -263,6 +295,19 @@ impl<'a> Scope<'a> {
     /// The path of the module.
     fn path(&self) -> &str {
         self.prefix.trim_end_matches('.')
+    }
+
+    /// The weight of the module as kernels read it, of `shape` as torch has it and of `sides`, `[out, in, kernel, stride]`:
+    /// from beside the files where it lies there, or packed from where they hold it. Nothing where that is not possible.
+    fn packed(&self, shape: &[usize], sides: [usize; 4]) -> Result<Option<Packed>, LoadError> {
+        let Source::Files { beside, .. } = &self.weights.source else { return Ok(None) };
+        if !self.device.is_cpu() {
+            return Ok(None);
+        }
+        // What does not fit is told before it is looked for elsewhere.
+        let stored = self.weights.stored(&format!("{}weight", self.prefix), shape)?;
+        let kept = beside.as_ref().and_then(|beside| beside.matrix(self.path(), sides, self.dtype));
+        Ok(kept.or_else(|| Packed::of_stored(stored?, sides, self.dtype)))
     }
 
     /// A tensor of a layer that lays out its weights anew. Of a stand-in one channel does, so that nothing large is
