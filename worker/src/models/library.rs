@@ -15,7 +15,7 @@ use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, On
 use crate::device::{self, DeviceInfo, OpenDevice};
 use crate::diffusion::families::PreviewDecoder;
 use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
-use crate::diffusion::{CancelToken, GenerationSpec, Observer, Pipeline, StepView, families};
+use crate::diffusion::{CancelToken, GenerationSpec, GuidanceSpec, Observer, Pipeline, StepView, families};
 
 /// Time after which a loader that waits for another's download asks whether it still has to.
 const TURN_INTERVAL: Duration = Duration::from_millis(100);
@@ -205,7 +205,8 @@ async fn turn<'a>(downloads: &'a Mutex<()>, progress: &mut OnProgress<'_>) -> Op
     }
 }
 
-/// Draws one step of a small picture, so that the first job finds pages, threads and kernels ready.
+/// Draws one step of a small picture, so that the first job finds pages, threads and kernels ready. One evaluation reads
+/// every weight, which guidance would do twice.
 fn warm(pipeline: &mut dyn Pipeline, model: &CatalogueModel) {
     struct Nobody;
     impl Observer for Nobody {
@@ -213,7 +214,8 @@ fn warm(pipeline: &mut dyn Pipeline, model: &CatalogueModel) {
         fn stepped(&mut self, _view: &StepView<'_>) {}
     }
     let side = 8 * model.info.latent_scale;
-    let spec = GenerationSpec { width: side, height: side, steps: 1, ..GenerationSpec::new("", &model.info) };
+    let guidance = GuidanceSpec::of(1.0);
+    let spec = GenerationSpec { width: side, height: side, steps: 1, guidance, ..GenerationSpec::new("", &model.info) };
     if let Err(error) = pipeline.generate(&spec, &CancelToken::default(), &mut Nobody) {
         tracing::warn!(model = model.name, error = &error as &dyn std::error::Error, "the warm-up failed");
     }
