@@ -29,7 +29,9 @@ use crate::{long, with};
 
 /// A job of another device that is still being drawn when a test has done what it does meanwhile.
 fn lasting(id: &str) -> Value {
-    with(long(), json!({"id": id, "prompt": id, "width": LASTING_PX, "height": LASTING_PX}))
+    // Half as large again as what lasts for one look: pages are busy while it does.
+    let side = LASTING_PX / 2 * 3;
+    with(long(), json!({"id": id, "prompt": id, "width": side, "height": side}))
 }
 
 #[tokio::test]
