@@ -21,7 +21,7 @@ const PANELS_MAX: usize = 20;
 /// Fewest panels of a task where there are enough of them: every task gathers its rows anew.
 const PANELS_MIN: usize = 4;
 /// Tasks for each thread, so that one that is held up does not hold up all.
-const TASKS_PER_THREAD: usize = 4;
+pub(crate) const TASKS_PER_THREAD: usize = 4;
 /// Multiplications that are done before another thread has woken up.
 const WORTH_A_THREAD: usize = 200_000;
 

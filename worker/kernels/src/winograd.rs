@@ -11,10 +11,10 @@ use std::ops::Range;
 
 use crate::linear::Window;
 use crate::memory::{Output, SharedBytes, with_scratch};
-use crate::number::Number;
+use crate::number::{Number, place_in_panel};
 use crate::pack::{PANEL, PackedMatrix, block_size, blocks};
 use crate::pool;
-use crate::product::{Ending, Finish, apart, share};
+use crate::product::{Ending, Finish, TASKS_PER_THREAD, apart, share};
 use crate::simd::{self, Path, Simd, Work};
 use crate::stored::Stored;
 use crate::tile::{Rows, Sums};
@@ -29,8 +29,6 @@ const POINTS: usize = TILE * TILE;
 const TILES_MAX: usize = 28;
 /// Most panels of a task.
 const PANELS_MAX: usize = 10;
-/// Tasks for each thread, so that one that is held up does not hold up all.
-const TASKS_PER_THREAD: usize = 4;
 /// Numbers of turned weights beyond which reading them takes longer than the multiplications that they spare.
 const WEIGHTS_MAX: usize = 28 << 20;
 /// Fewest channels that are worth turning tiles for.
@@ -46,6 +44,9 @@ impl fmt::Debug for WinogradMatrix {
 }
 
 impl WinogradMatrix {
+    /// Numbers that it keeps for each window of nine.
+    pub const POINTS: usize = POINTS;
+
     /// Whether it is quicker than the plain convolution from `channels` into `columns`.
     pub fn pays(channels: usize, columns: usize) -> bool {
         channels >= CHANNELS_MIN && columns >= CHANNELS_MIN && POINTS * channels * columns <= WEIGHTS_MAX
@@ -106,10 +107,13 @@ impl WinogradMatrix {
     pub fn plus(&self, delta: &[f32]) -> Self {
         let (channels, columns) = (self.channels(), self.columns());
         assert_eq!(delta.len(), 9 * channels * columns, "a difference is of the weights' size");
-        Self(PackedMatrix::filled(channels, columns, |_, column| {
+        Self(PackedMatrix::filled(channels, columns, |rows, column| {
+            let start = rows.start;
+            let panels = self.0.each_ref().map(|matrix| matrix.panel(rows, column / PANEL));
             move |channel| {
                 let added = turned_window(array::from_fn(|tap| delta[(tap * channels + channel) * columns + column]));
-                array::from_fn(|point| self.0[point].number(channel, column) + added[point])
+                let place = place_in_panel::<f32>(channel - start, column % PANEL);
+                array::from_fn(|point| panels[point][place] + added[point])
             }
         }))
     }

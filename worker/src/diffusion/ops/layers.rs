@@ -245,9 +245,8 @@ impl Conv2d {
 
     /// How many numbers a convolution of this size keeps in place of those of its weight, on `device` in `dtype`.
     pub fn kept_numbers([outputs, inputs, kernel, stride]: [usize; 4], device: &Device, dtype: DType) -> usize {
-        let taps =
-            if Packed::is_turned([outputs, inputs, kernel, stride], device, dtype) { 16 } else { kernel * kernel };
-        outputs * inputs * taps
+        let is_turned = Packed::is_turned([outputs, inputs, kernel, stride], device, dtype);
+        outputs * inputs * if is_turned { WinogradMatrix::POINTS } else { kernel * kernel }
     }
 
     /// The shape of the weight as torch stores it: `[out, in, kernel, kernel]`.
