@@ -30,10 +30,18 @@ impl Service {
         let service = self.clone();
         let taken_up = blocking(move || {
             let cells = service.registry.unfinished();
+            let mut jobs = Vec::with_capacity(cells.len());
             for cell in &cells {
-                if let Err(error) = service.revive(cell, on_crash) {
-                    cell.append(Event::Failed { error });
+                match service.revive(cell, on_crash) {
+                    Ok(job) => jobs.push(job),
+                    Err(error) => {
+                        cell.append(Event::Failed { error });
+                    }
                 }
+            }
+            if service.queue.restore(jobs).is_err() {
+                // A worker that stops before it has started leaves them for the next one.
+                tracing::debug!("jobs wait for the next worker");
             }
             Ok(cells.len())
         });
@@ -44,7 +52,8 @@ impl Service {
         }
     }
 
-    fn revive(&self, cell: &Arc<JobCell>, on_crash: OnCrash) -> Result<(), ErrorBody> {
+    /// The job of a cell, as it waits again.
+    fn revive(&self, cell: &Arc<JobCell>, on_crash: OnCrash) -> Result<Job, ErrorBody> {
         let view = cell.view();
         let was_running = view.state == JobState::Running;
         let interrupted = |message: String| Err(ErrorBody::new(ErrorCode::Interrupted, message));
@@ -64,14 +73,10 @@ impl Service {
             cell.requeue();
         }
         let (cell, model, refiner) = (Arc::clone(cell), valid.model, valid.refiner);
-        // A worker that stops before it has started leaves them for the next one.
         let quota = self.quota_of(cell.owner());
         // Its cost was charged with all that was spent before this process began.
         let charge = Charge::default();
-        if self.queue.restore(Job { cell, model, spec: valid.spec, refiner, picture, quota, charge }).is_err() {
-            tracing::debug!("a job waits for the next worker");
-        }
-        Ok(())
+        Ok(Job { cell, model, spec: valid.spec, refiner, picture, quota, charge })
     }
 
     /// Takes no more jobs. Those that wait stay for the next worker, or fail as `shutting_down` where nothing is kept;

@@ -134,13 +134,18 @@ impl JobQueue {
         Ok(Slot { queue: Arc::clone(self), owner })
     }
 
-    /// Puts back a job of an earlier life of the worker, room or not: it was accepted.
+    /// Puts back the jobs of an earlier life of the worker, room or not: they were accepted. None is taken before all are
+    /// there, so that the most urgent goes first.
     ///
     /// # Errors
-    /// The job, when the queue is closed.
-    pub fn restore(&self, job: Job) -> Result<(), Box<Job>> {
-        self.state().put(job)?;
-        self.arrived.notify_one();
+    /// When the queue is closed.
+    pub fn restore(&self, jobs: Vec<Job>) -> Result<(), QueueClosed> {
+        let mut state = self.state();
+        for job in jobs {
+            state.put(job).map_err(|_| QueueClosed)?;
+        }
+        drop(state);
+        self.arrived.notify_all();
         Ok(())
     }
 
