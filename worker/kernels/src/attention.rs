@@ -18,9 +18,9 @@ use crate::simd::{self, Path, Simd, Work};
 use crate::tile::{Rows, Sums};
 
 /// Most queries of a task: whole tiles of every path.
-const QUERIES_MAX: usize = 112;
+const QUERIES_MAX: usize = 128;
 /// Keys whose scores exist at once.
-const KEYS: usize = 512;
+const KEYS: usize = 256;
 /// Bytes of keys and values that are packed at once.
 const PACKED_BYTES_MAX: usize = 16 << 20;
 
@@ -287,7 +287,8 @@ impl<N: Number> Task<'_, N> {
             let panel = &self.packed.keys[(self.at * panels + (first - start) / PANEL) * PANEL * depth..];
             let start = to.scores[first - block.start..].as_mut_ptr();
             let columns = (block.end - first).min(PANEL);
-            let sums = Sums { start, distance: to.score_line, columns, added: false };
+            let ahead = panel.as_ptr().wrapping_add(PANEL * depth).cast();
+            let sums = Sums { start, distance: to.score_line, columns, added: false, ahead };
             // SAFETY: queries have `depth` numbers, the panel as many rows, and a line of scores is wide enough for the
             // panels of a block; there are whole tiles of both.
             unsafe { N::multiply(simd, self.call.path, depth, rows, panel.as_ptr(), sums) }
@@ -300,43 +301,31 @@ impl<N: Number> Task<'_, N> {
         let Attention { channels, causal, .. } = self.call.shape;
         let query = self.queries.start + row;
         let seen = if causal { (query + 1).clamp(block.start, block.end) } else { block.end } - block.start;
-        let weights = &mut to.weights[row * to.weight_line..][..block.len().next_multiple_of(N::DEPTH_STEP)];
-        let (weights, hidden) = weights.split_at_mut(seen);
-        hidden.fill(N::default());
+        let weights = &mut to.weights[row * to.weight_line..][..to.weight_line];
+        let hidden = seen..block.len().next_multiple_of(N::DEPTH_STEP);
         if seen == 0 {
-            return;
+            return weights[hidden].fill(N::default());
         }
-        let scores = &to.scores[row * to.score_line..][..seen];
+        // Scores of nothing fill up the last vector.
+        let scores = &mut to.scores[row * to.score_line..][..to.score_line];
+        let whole = seen.next_multiple_of(S::LANES);
+        scores[seen..whole].fill(f32::NEG_INFINITY);
+        let scores = &scores[..whole];
         let scale = (LOG2_E / (channels as f64).sqrt()) as f32;
-        let whole = seen / S::LANES * S::LANES;
-        let mut largest = simd.splat(f32::NEG_INFINITY);
-        simd::each(
-            simd,
-            &scores[..whole],
-            #[inline(always)]
-            |x| largest = simd.max(x, largest),
-        );
-        let rest = scores[whole..].iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let (before, total) = (self.state[2 * row], self.state[2 * row + 1]);
-        let now = before.max(simd.largest(largest).max(rest) * scale);
-        let mut sum = simd.splat(0.0);
+        let now = before.max(largest(simd, scores) * scale);
         let [scale, behind] = [scale, -now].map(|x| simd.splat(x));
-        for at in (0..whole).step_by(S::LANES) {
-            // SAFETY: LANES numbers lie there of both.
+        let mut sum = simd.splat(0.0);
+        for (scores, weights) in scores.chunks_exact(S::LANES).zip(weights.chunks_exact_mut(S::LANES)) {
+            // SAFETY: both are LANES numbers long.
             unsafe {
-                let score = simd.load(scores.as_ptr().add(at));
-                let weight = math::exp2::<N, S>(simd, simd.mul_add(score, scale, behind));
+                let weight = math::exp2::<N, S>(simd, simd.mul_add(simd.load(scores.as_ptr()), scale, behind));
                 sum = simd.add(sum, weight);
-                N::store(simd, weights.as_mut_ptr().add(at), weight);
+                N::store(simd, weights.as_mut_ptr(), weight);
             }
         }
-        let mut sum = simd.sum(sum);
-        let rest = simd.load_part(&scores[whole..]);
-        let rest = simd.to_array(math::exp2::<N, S>(simd, simd.mul_add(rest, scale, behind)));
-        for (to, weight) in weights[whole..].iter_mut().zip(rest) {
-            sum += weight;
-            *to = N::from_f32(weight);
-        }
+        weights[hidden].fill(N::default());
+        let sum = simd.sum(sum);
         let factor = simd.to_array(math::exp2::<N, S>(simd, simd.splat(before - now)))[0];
         self.state[2 * row] = now;
         self.state[2 * row + 1] = total * factor + sum;
@@ -362,10 +351,12 @@ impl<N: Number> Task<'_, N> {
             let place = ((self.at * panels + panel) * count + block.start - start) * PANEL;
             let columns = (channels - panel * PANEL).min(PANEL);
             let start = to.sums[panel * PANEL..].as_mut_ptr();
-            let sums = Sums { start, distance: to.sum_line, columns, added: true };
+            let values = self.packed.values[place..].as_ptr();
+            let ahead = values.wrapping_add(count * PANEL).cast();
+            let sums = Sums { start, distance: to.sum_line, columns, added: true, ahead };
             // SAFETY: a line of weights has those of the block, the panel a row for each key, and a line of sums is whole
             // panels wide; there are whole tiles of both.
-            unsafe { N::multiply(simd, self.call.path, depth, rows, self.packed.values[place..].as_ptr(), sums) }
+            unsafe { N::multiply(simd, self.call.path, depth, rows, values, sums) }
         }
     }
 
@@ -389,4 +380,25 @@ impl<N: Number> Task<'_, N> {
             );
         }
     }
+}
+
+/// The largest of whole vectors of numbers; several are looked for at once, since each comparison waits for the one before.
+#[inline(always)]
+fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    const AT_ONCE: usize = 4;
+    let mut found = [simd.splat(f32::NEG_INFINITY); AT_ONCE];
+    let mut chunks = x.chunks_exact(AT_ONCE * S::LANES);
+    for chunk in &mut chunks {
+        for (at, found) in found.iter_mut().enumerate() {
+            // SAFETY: a chunk has so many numbers.
+            *found = simd.max(unsafe { simd.load(chunk.as_ptr().add(at * S::LANES)) }, *found);
+        }
+    }
+    simd::each(
+        simd,
+        chunks.remainder(),
+        #[inline(always)]
+        |x| found[0] = simd.max(x, found[0]),
+    );
+    simd.largest(simd.max(simd.max(found[0], found[1]), simd.max(found[2], found[3])))
 }

@@ -3,7 +3,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `kernels` | what this crate can, for each type of numbers: [`Kernels`] |
-//! | `linear` | matrix products and convolutions, whose patches are gathered on the way |
+//! | `linear` | matrix products and convolutions |
+//! | `padded` | pictures between zeros, in which patches lie as a convolution reads them |
 //! | `winograd` | convolutions of 3×3 with fewer multiplications |
 //! | `attention` | attention with a running softmax |
 //! | `norm` | normalisations, and functions of every number |
@@ -36,6 +37,7 @@ mod memory;
 mod norm;
 mod number;
 mod pack;
+mod padded;
 pub mod peak;
 mod pool;
 mod product;
@@ -52,6 +54,7 @@ pub use norm::GroupNorm;
 pub use number::Number;
 pub use pack::{PANEL, PackedMatrix};
 pub use peak::{peak, peak_bf16};
+pub use pool::together;
 pub use product::{Activation, Ending, Shift};
 pub use simd::Path;
 pub use stored::Stored;

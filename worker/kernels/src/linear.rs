@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use crate::memory::Output;
 use crate::number::Number;
 use crate::pack::PackedMatrix;
-use crate::product::{Ending, Source, product};
+use crate::padded::Padded;
+use crate::product::{Ending, Room, Source, product, product_into};
 use crate::simd::Path;
+use crate::tile::Rows;
 
 /// Rows as they lie in memory.
 struct Plain<'a, N> {
@@ -19,8 +22,13 @@ impl<N: Number> Source<N> for Plain<'_, N> {
     }
 
     #[inline(always)]
-    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [N]) {
-        to.copy_from_slice(&self.numbers[row * self.depth..][depth]);
+    fn block(&self, rows: &Range<usize>, depth: &Range<usize>, room: Room<N>) -> Rows<N> {
+        let len = depth.len();
+        let from = &self.numbers[rows.start * self.depth + depth.start..];
+        let whole = len.is_multiple_of(N::DEPTH_STEP);
+        Rows::lying(from, self.depth, rows.len(), len).filter(|_| whole).unwrap_or_else(|| {
+            room.gathered(rows, len, |row, to| to.copy_from_slice(&self.numbers[row * self.depth..][depth.clone()]))
+        })
     }
 }
 
@@ -61,13 +69,25 @@ impl Window {
 }
 
 impl Window {
+    /// Whether it goes from pixel to pixel of a picture that it sees at twice its size, with as much around it as keeps that.
+    pub(crate) fn is_doubled(&self) -> bool {
+        let Self { size, seen, kernel, stride, padding, .. } = *self;
+        [kernel, stride] == [3, 1] && padding == [1, 1] && seen == size.map(|size| 2 * size)
+    }
+
     /// Where the pixel that the window sees at `at` along `axis`, counted from the first zero above or on the left, lies in
     /// memory; nothing in the padding.
     #[inline(always)]
     pub(crate) fn pixel(&self, axis: usize, at: usize) -> Option<usize> {
-        let Self { size, seen, padding: [before, _], .. } = *self;
-        let at = at.checked_sub(before).filter(|&at| at < seen[axis])?;
-        Some(if size[axis] == seen[axis] { at } else { at * size[axis] / seen[axis] })
+        let at = at.checked_sub(self.padding[0]).filter(|&at| at < self.seen[axis])?;
+        Some(self.nearest(axis, at))
+    }
+
+    /// As [`Self::pixel`], counted from the first pixel that the window sees.
+    #[inline(always)]
+    pub(crate) fn nearest(&self, axis: usize, at: usize) -> usize {
+        let Self { size, seen, .. } = *self;
+        if size[axis] == seen[axis] { at } else { at * size[axis] / seen[axis] }
     }
 }
 
@@ -84,7 +104,15 @@ impl<N: Number> Source<N> for Patches<'_, N> {
     }
 
     #[inline(always)]
-    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [N]) {
+    fn block(&self, rows: &Range<usize>, depth: &Range<usize>, room: Room<N>) -> Rows<N> {
+        room.gathered(rows, depth.len(), |row, to| self.gather(row, depth, to))
+    }
+}
+
+impl<N: Number> Patches<'_, N> {
+    /// Writes the numbers `depth` of a patch.
+    #[inline(always)]
+    fn gather(&self, row: usize, depth: &Range<usize>, to: &mut [N]) {
         let Window { size: [height, width], channels, kernel, stride, .. } = self.window;
         let (item, place) = (row / (self.places[0] * self.places[1]), row % (self.places[0] * self.places[1]));
         let (y, x) = (place / self.places[1], place % self.places[1]);
@@ -120,5 +148,20 @@ pub(crate) fn conv2d<N: Number>(
         return linear(path, x, weights, ending);
     }
     let places = window.places().expect("the window fits into the padded picture");
-    product(path, &Patches { numbers: x, window, places }, weights, ending)
+    if window.is_doubled() && weights.has_phases() {
+        let pixels = Window { seen: window.size, ..window };
+        let phases = weights.phases();
+        if let Some(padded) = Padded::of(x, pixels, &phases[0]) {
+            let mut output = Output::new(batch * places[0] * places[1] * weights.columns());
+            for (phase, weights) in phases.iter().enumerate() {
+                product_into(path, &padded.phase(phase), weights, ending, output.parts());
+            }
+            // SAFETY: the four phases have every row between them.
+            return unsafe { output.written() };
+        }
+    }
+    match Padded::of(x, window, weights) {
+        Some(padded) => product(path, &padded.patches(), weights, ending),
+        None => product(path, &Patches { numbers: x, window, places }, weights, ending),
+    }
 }

@@ -43,16 +43,15 @@ fn exp2_of_parts<N: Number, S: Simd>(simd: S, n: S::Lanes, r: S::Lanes) -> S::La
     simd.scale(sum, n)
 }
 
-/// `2^x` as exact as numbers of `N` are; numbers that f32 has none for become the smallest or the largest that it has.
+/// `2^x` for `x` up to 127, as exact as numbers of `N` are; numbers that f32 has none for become the smallest that it has.
 #[inline(always)]
 pub(crate) fn exp2<N: Number, S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
-    let [low, high] = EXPONENT_RANGE;
-    let x = simd.max(simd.splat(low), simd.min(simd.splat(high), x));
+    let x = simd.max(simd.splat(EXPONENT_RANGE[0]), x);
     let n = simd.round(x);
     exp2_of_parts::<N, S>(simd, n, simd.sub(x, n))
 }
 
-/// `e^x`, exact and bounded as [`exp2`] is.
+/// `e^x`, exact as [`exp2`] is; numbers that f32 has none for become the smallest or the largest that it has.
 #[inline(always)]
 pub(crate) fn exp<N: Number, S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
     let [low, high] = EXPONENT_RANGE;

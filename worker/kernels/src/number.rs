@@ -15,9 +15,11 @@ pub trait Number: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     const DEPTH_STEP: usize;
     /// Rows that a product takes at a time: memory of rows and of sums is filled up to a multiple of this.
     const TILE_ROWS: usize;
+    /// Rows that tasks are cut at multiples of, so that whole tiles of the widest kind fill them.
+    const ROWS_AT_ONCE: usize;
     /// Most rows of a task: with its sums and a block of what it multiplies it fits into the second cache.
     const TASK_ROWS: usize;
-    /// Most rows of a packed block: a panel of it (32 KiB) and the rows that it meets fit into the first cache.
+    /// Most rows of a packed block: a panel of it (up to 32 KiB) and the rows that it meets fit into the first cache.
     const BLOCK_ROWS: usize;
 
     /// Degree of the polynomial for exponentials: an error below 10⁻⁸ for 7, and below 5·10⁻⁵ for 4.
@@ -40,6 +42,18 @@ pub trait Number: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// There is room for them at `to`.
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes);
 
+    /// Reads `count` numbers, at most `Simd::LANES`, and zeros behind them.
+    ///
+    /// # Safety
+    /// They lie at `from`.
+    unsafe fn load_first<S: Simd>(simd: S, from: *const Self, count: usize) -> S::Lanes;
+
+    /// Writes the first `count` numbers, at most `Simd::LANES`, each the nearest.
+    ///
+    /// # Safety
+    /// There is room for them at `to`.
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes, count: usize);
+
     /// `rows · panel` into `sums`: see `tile::multiply`.
     ///
     /// # Safety
@@ -57,6 +71,7 @@ impl Number for f32 {
     const PAIR: usize = 1;
     const DEPTH_STEP: usize = 1;
     const TILE_ROWS: usize = 1;
+    const ROWS_AT_ONCE: usize = 1;
     const TASK_ROWS: usize = 140;
     const BLOCK_ROWS: usize = 256;
     const EXP_DEGREE: usize = 7;
@@ -84,6 +99,18 @@ impl Number for f32 {
     }
 
     #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const Self, count: usize) -> S::Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load_first(from, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_first(to, lanes, count) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply<S: Simd>(simd: S, _: Path, depth: usize, rows: Rows<Self>, panel: *const Self, sums: Sums) {
         // SAFETY: the caller's promise.
         unsafe { tile::multiply(simd, Singles, depth, rows, panel, sums) }
@@ -94,8 +121,9 @@ impl Number for bf16 {
     const PAIR: usize = 2;
     const DEPTH_STEP: usize = 32;
     const TILE_ROWS: usize = 16;
+    const ROWS_AT_ONCE: usize = 32;
     const TASK_ROWS: usize = 256;
-    const BLOCK_ROWS: usize = 512;
+    const BLOCK_ROWS: usize = 320;
     const EXP_DEGREE: usize = 4;
 
     #[inline(always)]
@@ -118,6 +146,18 @@ impl Number for bf16 {
     unsafe fn store<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes) {
         // SAFETY: the caller's promise.
         unsafe { simd.store_bf16(to, lanes) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const Self, count: usize) -> S::Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load_first_bf16(from, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first<S: Simd>(simd: S, to: *mut Self, lanes: S::Lanes, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_first_bf16(to, lanes, count) }
     }
 
     #[inline(always)]

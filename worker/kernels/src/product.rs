@@ -1,22 +1,23 @@
 //! Products with packed weights: blocked for the caches, spread over threads, with what follows done on the way out.
 //!
-//! A task makes some rows of the result in some of its columns. It gathers a block of the rows that it needs — for a
-//! convolution these are patches, which exist nowhere else — multiplies it with every panel of its columns, goes on to
-//! the next block, and at last writes the sums out under their [`Ending`]. How the result is cut into tasks depends on the
+//! A task makes some rows of the result in some of its columns. It takes a block of the rows that it needs, where they lie
+//! or gathered, multiplies it with every panel of its columns, goes on to the next block, and at last writes the sums out
+//! under their [`Ending`]. How the result is cut into tasks depends on the
 //! number of threads; the sum of a number does not.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr;
 
 use crate::math;
 use crate::memory::{LINE_BYTES, Output, Parts, with_scratch};
 use crate::number::Number;
-use crate::pack::{PANEL, PackedMatrix, block_size, blocks};
+use crate::pack::{PANEL, PackedMatrix};
 use crate::pool;
 use crate::simd::{self, Path, Simd, Work};
 use crate::tile::{Rows, Sums};
 
-/// Most panels of a task.
+/// Most panels of a task of the most rows; fewer rows leave room for the sums of more.
 const PANELS_MAX: usize = 20;
 /// Fewest panels of a task where there are enough of them: every task gathers its rows anew.
 const PANELS_MIN: usize = 4;
@@ -27,11 +28,41 @@ const WORTH_A_THREAD: usize = 200_000;
 
 /// The rows that weights are multiplied with.
 pub(crate) trait Source<N>: Sync {
-    /// How many.
+    /// How many, those that become nothing among them.
     fn rows(&self) -> usize;
 
-    /// Writes the numbers `depth` of a row.
-    fn gather(&self, row: usize, depth: Range<usize>, to: &mut [N]);
+    /// Rows of the result.
+    fn made_rows(&self) -> usize {
+        self.rows()
+    }
+
+    /// The row of the result that `row` becomes; nothing where it only lies between two of them.
+    #[inline(always)]
+    fn made(&self, row: usize) -> Option<usize> {
+        Some(row)
+    }
+
+    /// The numbers `depth`, a block of the weights', of `rows`: where they lie, or gathered in `room`.
+    fn block(&self, rows: &Range<usize>, depth: &Range<usize>, room: Room<N>) -> Rows<N>;
+}
+
+/// Scratch memory for rows of a block.
+pub(crate) struct Room<'a, N> {
+    numbers: &'a mut [N],
+    distance: usize,
+}
+
+impl<N: Number> Room<'_, N> {
+    /// Calls `gather` with each of `rows`, and where `len` numbers of it go.
+    #[inline(always)]
+    pub(crate) fn gathered(self, rows: &Range<usize>, len: usize, gather: impl Fn(usize, &mut [N])) -> Rows<N> {
+        let filled = len.next_multiple_of(N::DEPTH_STEP);
+        for (row, to) in rows.clone().zip(self.numbers.chunks_exact_mut(self.distance)) {
+            gather(row, &mut to[..len]);
+            to[len..filled].fill(N::default());
+        }
+        Rows::lying(self.numbers, self.distance, rows.len(), filled).expect("there is room for whole tiles")
+    }
 }
 
 /// What happens to a sum before it is written, in this order.
@@ -108,35 +139,53 @@ pub(crate) fn product<N: Number>(
     weights: &PackedMatrix<N>,
     ending: Ending<N>,
 ) -> Vec<N> {
+    let mut output = Output::new(source.made_rows() * weights.columns() / ending.activation.parts());
+    product_into(path, source, weights, ending, output.parts());
+    // SAFETY: every row of the source has become a row, and each row has one that becomes it.
+    unsafe { output.written() }
+}
+
+/// As [`product`], of the rows that the source makes of all; writes every column of those.
+///
+/// # Panics
+/// As there.
+pub(crate) fn product_into<N: Number>(
+    path: Path,
+    source: &impl Source<N>,
+    weights: &PackedMatrix<N>,
+    ending: Ending<N>,
+    parts: Parts<MaybeUninit<N>>,
+) {
     let rows = source.rows();
     let columns = weights.columns() / ending.activation.parts();
-    ending.check(rows, weights.columns());
-    let mut output = Output::new(rows * columns);
-    let parts = output.parts();
+    ending.check(source.made_rows(), weights.columns());
     let [row_tasks, panel_tasks] = tasks::<N>(rows, weights.depth(), columns, ending.activation.parts());
     let panels = columns.div_ceil(PANEL);
+    let tiles = rows.div_ceil(N::ROWS_AT_ONCE);
     pool::each(row_tasks * panel_tasks, |task| {
-        let rows = share(rows, row_tasks, task / panel_tasks);
+        let tiles = share(tiles, row_tasks, task / panel_tasks);
+        let rows = tiles.start * N::ROWS_AT_ONCE..rows.min(tiles.end * N::ROWS_AT_ONCE);
         let finish = Finish { ending, columns, panels: share(panels, panel_tasks, task % panel_tasks), parts };
         path.run(Task { path, source, weights, rows, finish });
     });
-    // SAFETY: the tasks have written every column of every row.
-    unsafe { output.written() }
 }
 
 /// Into how many tasks rows and columns are cut.
 fn tasks<N: Number>(rows: usize, depth: usize, columns: usize, parts: usize) -> [usize; 2] {
     let panels = columns.div_ceil(PANEL);
-    let (row_tasks, panel_tasks) = (rows.div_ceil(N::TASK_ROWS), panels.div_ceil(PANELS_MAX / parts));
+    let panels_max = PANELS_MAX * (N::TASK_ROWS / rows.max(1)).max(1) / parts;
+    let (row_tasks, panel_tasks) = (rows.div_ceil(N::TASK_ROWS), panels.div_ceil(panels_max));
     let threads = pool::threads();
     if threads == 1 || rows * depth * columns * parts < WORTH_A_THREAD {
         return [row_tasks, panel_tasks];
     }
-    let wanted = (TASKS_PER_THREAD * threads).div_ceil(row_tasks.max(1));
+    // Few rows are done when the weights are read, which is quicker in long pieces.
+    let of_thread = if rows <= N::TASK_ROWS / 2 { 1 } else { TASKS_PER_THREAD };
+    let wanted = (of_thread * threads).div_ceil(row_tasks.max(1));
     let panel_tasks = panel_tasks.max(wanted.min(panels / PANELS_MIN));
     // All threads are done at the same time where there are few rounds of tasks.
     let even = if panel_tasks.is_multiple_of(threads) { row_tasks } else { row_tasks.next_multiple_of(threads) };
-    [even.min(rows), panel_tasks]
+    [even.min(rows.div_ceil(N::ROWS_AT_ONCE)), panel_tasks]
 }
 
 /// Part `index` of `0..whole` in `parts` nearly equal ones.
@@ -175,32 +224,30 @@ impl<N: Number, G: Source<N>> Work for Task<'_, N, G> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let depth = self.weights.depth();
-        let gathered = apart::<N>(block_size::<N>(depth));
+        let depth = self.weights.cut();
+        let distance = apart::<N>(depth.block_rows::<N>());
         let summed = self.finish.line();
         let rows = self.rows.len().next_multiple_of(N::TILE_ROWS);
         with_scratch::<N, _>(
-            rows * gathered,
+            rows * distance,
             #[inline(always)]
-            |a| {
+            |room| {
                 with_scratch::<f32, _>(
                     rows * summed,
                     #[inline(always)]
                     |c| {
-                        if depth == 0 {
+                        if self.weights.depth() == 0 {
                             c.fill(0.0);
                         }
-                        for block in blocks::<N>(depth) {
-                            for (row, to) in self.rows.clone().zip(a.chunks_exact_mut(gathered)) {
-                                let (to, rest) = to.split_at_mut(block.len());
-                                self.source.gather(row, block.clone(), to);
-                                let missing = block.len().next_multiple_of(N::DEPTH_STEP) - block.len();
-                                rest[..missing].fill(N::default());
-                            }
-                            self.multiply(simd, &block, a, gathered, c, summed);
+                        let mut blocks = depth.blocks::<N>().peekable();
+                        while let Some(block) = blocks.next() {
+                            let a = self.source.block(&self.rows, &block, Room { numbers: room, distance });
+                            self.multiply(simd, &block, blocks.peek(), a, c, summed);
                         }
                         for (row, sums) in self.rows.clone().zip(c.chunks_exact(summed)) {
-                            self.finish.row(simd, row, sums);
+                            if let Some(row) = self.source.made(row) {
+                                self.finish.row(simd, row, sums);
+                            }
                         }
                     },
                 );
@@ -217,13 +264,24 @@ pub(crate) fn apart<N>(len: usize) -> usize {
 
 impl<N: Number, G: Source<N>> Task<'_, N, G> {
     #[inline(always)]
-    fn multiply<S: Simd>(&self, simd: S, block: &Range<usize>, a: &[N], gathered: usize, c: &mut [f32], line: usize) {
-        let rows = Rows { start: a.as_ptr(), distance: gathered, count: self.rows.len() };
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        block: &Range<usize>,
+        next: Option<&Range<usize>>,
+        rows: Rows<N>,
+        c: &mut [f32],
+        line: usize,
+    ) {
         let depth = block.len().next_multiple_of(N::DEPTH_STEP);
-        self.finish.each_panel(|panel, at, columns| {
+        let first = next.map(|next| self.weights.panel(next, self.finish.panels.start));
+        self.finish.each_panel(|panel, at, columns, after| {
             let from = self.weights.panel(block, panel).as_ptr();
-            let sums = Sums { start: c[at..].as_mut_ptr(), distance: line, columns, added: block.start > 0 };
-            // SAFETY: every gathered row has `depth` numbers, the panel as many rows, and every row of `c` a whole panel's
+            let ahead =
+                after.map(|panel| self.weights.panel(block, panel)).or(first).map_or(ptr::null(), <[N]>::as_ptr);
+            let start = c[at..].as_mut_ptr();
+            let sums = Sums { start, distance: line, columns, added: block.start > 0, ahead: ahead.cast() };
+            // SAFETY: every row has `depth` numbers, the panel as many rows, and every row of `c` a whole panel's
             // width from `at` on; there are whole tiles of both.
             unsafe { N::multiply(simd, self.path, depth, rows, from, sums) }
         });
@@ -247,14 +305,15 @@ impl<N: Number> Finish<'_, N> {
         apart::<f32>(self.panels.len() * PANEL * self.ending.activation.parts())
     }
 
-    /// Calls `f` for each panel of the weights with where its sums begin in a line of them, and its columns.
+    /// Calls `f` for each panel of the weights with where its sums begin in a line of them, its columns, and the panel after
+    /// it.
     #[inline(always)]
-    pub(crate) fn each_panel(&self, mut f: impl FnMut(usize, usize, usize)) {
-        for part in 0..self.ending.activation.parts() {
-            for (at, panel) in self.panels.clone().enumerate() {
-                let columns = (self.columns - panel * PANEL).min(PANEL);
-                f(part * self.columns / PANEL + panel, (part * self.panels.len() + at) * PANEL, columns);
-            }
+    pub(crate) fn each_panel(&self, mut f: impl FnMut(usize, usize, usize, Option<usize>)) {
+        let (parts, of_part) = (self.ending.activation.parts(), self.panels.len());
+        let panel = |at: usize| at / of_part * self.columns / PANEL + self.panels.start + at % of_part;
+        for at in 0..parts * of_part {
+            let columns = (self.columns - (self.panels.start + at % of_part) * PANEL).min(PANEL);
+            f(panel(at), at * PANEL, columns, (at + 1 < parts * of_part).then(|| panel(at + 1)));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use crate::number::Number;
 use crate::pack::PANEL;
 use crate::simd::{Simd, WorkOn};
 
@@ -14,6 +15,17 @@ pub struct Rows<N> {
     pub(crate) count: usize,
 }
 
+impl<N: Number> Rows<N> {
+    /// `count` rows at a `distance` from the beginning of `numbers`, of `width` each; nothing where whole tiles of them are
+    /// not there.
+    #[inline(always)]
+    pub(crate) fn lying(numbers: &[N], distance: usize, count: usize, width: usize) -> Option<Self> {
+        let last = count.next_multiple_of(N::TILE_ROWS).saturating_sub(1);
+        let are_there = count == 0 || last * distance + width <= numbers.len();
+        are_there.then_some(Self { start: numbers.as_ptr(), distance, count })
+    }
+}
+
 /// Where sums go: rows of at least a whole vector's width.
 #[derive(Clone, Copy)]
 pub struct Sums {
@@ -23,6 +35,8 @@ pub struct Sums {
     pub(crate) columns: usize,
     /// Whether the product is added to what is there.
     pub(crate) added: bool,
+    /// A panel that is wanted soon, as large as this one; any address will do.
+    pub(crate) ahead: *const u8,
 }
 
 /// How numbers of a row meet those of a panel.
@@ -142,8 +156,8 @@ pub(crate) unsafe fn multiply<S: Simd, M: Multiplier<S>>(
             unsafe {
                 let a = rows.start.add(done * rows.distance);
                 let c = sums.start.add(done * sums.distance + column);
-                // The next panel follows in memory; the first tiles bring it nearer, a line with each step.
-                let ahead = panel.cast::<f32>().wrapping_add((depth * PANEL + tile % LINES * depth * LINE) / M::STEP);
+                // The first tiles bring the next panel nearer, a line with each step.
+                let ahead = sums.ahead.cast::<f32>().wrapping_add(tile % LINES * depth * LINE / M::STEP);
                 let (b, added) = (panel.add(column * M::STEP), sums.added);
                 let tile = Tile { depth, a, row: rows.distance, b, c, line: sums.distance, added, ahead };
                 if sums.columns - column > S::LANES {

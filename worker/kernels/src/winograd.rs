@@ -8,11 +8,12 @@
 use std::array;
 use std::fmt;
 use std::ops::Range;
+use std::ptr;
 
 use crate::linear::Window;
 use crate::memory::{Output, SharedBytes, with_scratch};
 use crate::number::{Number, place_in_panel};
-use crate::pack::{PANEL, PackedMatrix, block_size, blocks};
+use crate::pack::{Depth, PANEL, PackedMatrix};
 use crate::pool;
 use crate::product::{Ending, Finish, TASKS_PER_THREAD, apart, share};
 use crate::simd::{self, Path, Simd, Work};
@@ -30,7 +31,7 @@ const TILES_MAX: usize = 28;
 /// Most panels of a task.
 const PANELS_MAX: usize = 10;
 /// Numbers of turned weights beyond which reading them takes longer than the multiplications that they spare.
-const WEIGHTS_MAX: usize = 28 << 20;
+const WEIGHTS_MAX: usize = 16 << 20;
 /// Fewest channels that are worth turning tiles for.
 const CHANNELS_MIN: usize = 32;
 
@@ -59,7 +60,7 @@ impl WinogradMatrix {
     pub fn new(weights: &[f32], columns: usize, channels: usize) -> Self {
         assert!(channels > 0, "there is something to sum up");
         assert_eq!(weights.len(), columns * channels * 9, "weights are {columns} columns of {channels} channels");
-        Self(PackedMatrix::filled(channels, columns, |_, column| {
+        Self(PackedMatrix::filled(Depth::whole(channels), columns, |_, column| {
             let from = &weights[column * channels * 9..][..channels * 9];
             move |channel| turned_window(array::from_fn(|tap| from[channel * 9 + tap]))
         }))
@@ -72,7 +73,7 @@ impl WinogradMatrix {
     pub fn of_stored(weights: Stored, columns: usize, channels: usize) -> Self {
         assert!(channels > 0, "there is something to sum up");
         assert_eq!(weights.len(), columns * channels * 9, "weights are {columns} columns of {channels} channels");
-        Self(PackedMatrix::filled_from(weights, 9 * channels, columns, channels, |column, channel| {
+        Self(PackedMatrix::filled_from(weights, 9 * channels, columns, Depth::whole(channels), |column, channel| {
             turned_window(array::from_fn(|tap| column[channel * 9 + tap]))
         }))
     }
@@ -80,11 +81,11 @@ impl WinogradMatrix {
     /// A matrix of this size whose [`Self::bytes`], one after the other, are `bytes` from `start`; nothing where they are not
     /// there, or begin at no multiple of 64 in memory.
     pub fn of_packed(bytes: &SharedBytes, start: usize, columns: usize, channels: usize) -> Option<Self> {
-        let len = PackedMatrix::<f32>::len_bytes(columns, channels);
+        let len = PackedMatrix::<f32>::len_bytes(columns, Depth::whole(channels));
         let mut points = Vec::with_capacity(POINTS);
         for point in 0..POINTS {
             let start = start.checked_add(point * len)?;
-            points.push(PackedMatrix::of_packed(SharedBytes::clone(bytes), start, columns, channels)?);
+            points.push(PackedMatrix::of_packed(SharedBytes::clone(bytes), start, columns, channels, 1)?);
         }
         points.try_into().ok().map(Self)
     }
@@ -107,7 +108,7 @@ impl WinogradMatrix {
     pub fn plus(&self, delta: &[f32]) -> Self {
         let (channels, columns) = (self.channels(), self.columns());
         assert_eq!(delta.len(), 9 * channels * columns, "a difference is of the weights' size");
-        Self(PackedMatrix::filled(channels, columns, |rows, column| {
+        Self(PackedMatrix::filled(Depth::whole(channels), columns, |rows, column| {
             let start = rows.start;
             let panels = self.0.each_ref().map(|matrix| matrix.panel(rows, column / PANEL));
             move |channel| {
@@ -213,7 +214,8 @@ impl Work for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let channels = self.window.channels;
-        let (line, summed) = (apart::<f32>(block_size::<f32>(channels)), self.finish.line());
+        let depth = Depth::whole(channels);
+        let (line, summed) = (apart::<f32>(depth.block_rows::<f32>()), self.finish.line());
         let count = self.tiles.len();
         with_scratch::<f32, _>(
             channels + POINTS * count * line,
@@ -226,7 +228,7 @@ impl Work for Task<'_> {
                     #[inline(always)]
                     |c| {
                         let (c, made) = c.split_at_mut(POINTS * count * summed);
-                        for block in blocks::<f32>(channels) {
+                        for block in depth.blocks::<f32>() {
                             for (at, tile) in self.tiles.clone().enumerate() {
                                 self.turn(simd, tile, &block, zeros, &mut a[at * line..], count * line);
                             }
@@ -314,10 +316,12 @@ impl Task<'_> {
         let rows = Rows { start: a.as_ptr(), distance: distances[0], count: self.tiles.len() };
         self.finish.each_panel(
             #[inline(always)]
-            |panel, at, columns| {
+            |panel, at, columns, after| {
                 let from = self.weights.0[point].panel(block, panel).as_ptr();
                 let start = c[at..].as_mut_ptr();
-                let sums = Sums { start, distance: distances[1], columns, added: block.start > 0 };
+                let ahead = after.map_or(ptr::null(), |panel| self.weights.0[point].panel(block, panel).as_ptr());
+                let (added, ahead) = (block.start > 0, ahead.cast());
+                let sums = Sums { start, distance: distances[1], columns, added, ahead };
                 // SAFETY: every row has `block.len()` numbers, the panel as many rows, and every line of sums a whole panel's
                 // width from `at` on.
                 unsafe { f32::multiply(simd, self.path, block.len(), rows, from, sums) }

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use half::bf16;
 
+use crate::memory::LINE_BYTES;
 use crate::pack::PANEL;
 use crate::peak::ROUNDS;
 use crate::tile::{Rows, Sums};
@@ -66,25 +67,44 @@ static CONFIGURATION: Configuration = {
     Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
 };
 
+/// Calls `f` between making tiles ready, which takes as long as some of their products, and giving them back, so that the
+/// system has nothing of them to keep when it runs another thread.
+///
+/// # Safety
+/// [`is_here`] says so.
+#[inline(always)]
+pub(super) unsafe fn with_tiles<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: it reads a whole configuration, and changes registers that nothing outside of `f` uses.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags)) }
+    let value = f();
+    // SAFETY: as above.
+    unsafe { asm!("tilerelease", options(nostack, preserves_flags)) }
+    value
+}
+
 /// [`crate::tile::multiply`] on tiles, two by two of them: every number that is read meets two tiles.
 ///
 /// # Safety
-/// As there, for whole tiles of rows; `depth` is a multiple of 32, and [`is_here`] says so.
+/// As there, for whole tiles of rows; `depth` is a multiple of 32, and the caller is called by [`with_tiles`].
 #[inline(always)]
 pub(super) unsafe fn multiply(depth: usize, rows: Rows<bf16>, panel: *const bf16, sums: Sums) {
     // SAFETY: the tiles lie in the rows, the panel and the sums that the caller has; the registers are this function's
     // own, since nothing else in the process uses them.
     unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags));
+        let pairs = rows.count.div_ceil(2 * ROWS).clamp(1, PAIRS_MAX);
+        let lines = (STEP_BYTES / LINE_BYTES).div_ceil(pairs);
         for row in (0..rows.count).step_by(2 * ROWS) {
+            let (steps, pair) = (depth / DEPTH, row / (2 * ROWS));
             let tile = Tile {
-                steps: depth / DEPTH,
+                steps,
                 a: rows.start.add(row * rows.distance),
                 row_bytes: rows.distance * size_of::<bf16>(),
                 b: panel,
                 c: sums.start.add(row * sums.distance),
                 line_bytes: sums.distance * size_of::<f32>(),
                 added: sums.added,
+                ahead: sums.ahead.cast::<u8>().wrapping_add(pair % PAIRS_MAX * steps * lines * LINE_BYTES),
+                lines,
             };
             match (rows.count - row > ROWS, sums.columns > COLUMNS) {
                 (true, true) => tile.two_by_two(),
@@ -93,19 +113,17 @@ pub(super) unsafe fn multiply(depth: usize, rows: Rows<bf16>, panel: *const bf16
                 (false, false) => tile.one_by_one(),
             }
         }
-        asm!("tilerelease", options(nostack, preserves_flags));
     }
 }
 
 /// [`peak::rounds`](crate::peak::rounds) of tiles, four of which do not wait for each other.
 ///
 /// # Safety
-/// [`is_here`] says so.
+/// The caller is called by [`with_tiles`].
 pub(super) unsafe fn rounds() -> f64 {
     // SAFETY: the registers are this function's own, as above, and hold zeros.
     unsafe {
         asm!(
-            "ldtilecfg [{configuration}]",
             "2:",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
@@ -113,8 +131,6 @@ pub(super) unsafe fn rounds() -> f64 {
             "tdpbf16ps tmm3, tmm5, tmm7",
             "dec {rounds}",
             "jnz 2b",
-            "tilerelease",
-            configuration = in(reg) &raw const CONFIGURATION,
             rounds = inout(reg) ROUNDS => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -134,8 +150,14 @@ struct Tile {
     c: *mut f32,
     line_bytes: usize,
     added: bool,
+    /// A part of the next panel, which is brought nearer meanwhile.
+    ahead: *const u8,
+    /// Lines of the cache that each step brings nearer, at least one.
+    lines: usize,
 }
 
+/// Pairs of tiles of rows that bring the whole of the next panel nearer together.
+const PAIRS_MAX: usize = 8;
 /// Bytes of two rows of a panel, which are one of a tile and of the tile beside it.
 const PANEL_BYTES: usize = 2 * PANEL * size_of::<bf16>();
 /// Bytes of a panel that a step takes.
@@ -153,7 +175,7 @@ macro_rules! tiles {
         /// As of [`multiply`], whose configuration is loaded.
         #[inline(always)]
         unsafe fn $name(&self) {
-            let Self { steps, a, row_bytes, b, c, line_bytes, added } = *self;
+            let Self { steps, a, row_bytes, b, c, line_bytes, added, ahead, lines } = *self;
             // SAFETY: the caller's promise.
             unsafe {
                 asm!(
@@ -165,6 +187,12 @@ macro_rules! tiles {
                     $($load,)*
                     "2:",
                     $($step,)*
+                    "mov {left}, {lines}",
+                    "4:",
+                    "prefetcht1 [{ahead}]",
+                    "add {ahead}, 64",
+                    "dec {left}",
+                    "jnz 4b",
                     "add {a}, 64",
                     "add {a2}, 64",
                     "add {b}, {step_bytes}",
@@ -175,6 +203,7 @@ macro_rules! tiles {
                     a = inout(reg) a => _,
                     a2 = inout(reg) a.cast::<u8>().wrapping_add(ROWS * row_bytes) => _,
                     b = inout(reg) b => _,
+                    ahead = inout(reg) ahead => _,
                     steps = inout(reg) steps => _,
                     c = in(reg) c,
                     c2 = in(reg) c.cast::<u8>().wrapping_add(ROWS * line_bytes),
@@ -182,6 +211,8 @@ macro_rules! tiles {
                     panel = in(reg) PANEL_BYTES,
                     line = in(reg) line_bytes,
                     step_bytes = const STEP_BYTES,
+                    lines = in(reg) lines,
+                    left = out(reg) _,
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),

@@ -9,13 +9,17 @@ use super::{Path, Set, Simd, Work, WorkOn, amx};
 use crate::peak;
 use crate::tile::{self, Multiplier, Rows, Sums, Widened};
 
-/// Proof that the CPU has AVX-512F, and AVX512-BF16 where `BF16`.
+/// Proof that the CPU has AVX-512F, BW and VL, and AVX512-BF16 where `BF16`.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512<const BF16: bool>(());
 
 /// Whether this CPU has it.
 pub(super) fn is_here() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
 }
 
 /// Whether it has dot products of bf16 as well.
@@ -27,7 +31,7 @@ pub(super) fn has_bf16() -> bool {
 ///
 /// # Safety
 /// [`is_here`] says so.
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
 pub(super) unsafe fn run<W: Work>(work: W) -> W::Output {
     work.run(Avx512::<false>(()))
 }
@@ -36,7 +40,7 @@ pub(super) unsafe fn run<W: Work>(work: W) -> W::Output {
 ///
 /// # Safety
 /// [`has_bf16`] says so as well.
-#[target_feature(enable = "avx512f,avx512bf16,avx512vl,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
 pub(super) unsafe fn run_with_bf16<W: Work>(work: W) -> W::Output {
     work.run(Avx512::<true>(()))
 }
@@ -47,7 +51,7 @@ pub(super) unsafe fn run_with_bf16<W: Work>(work: W) -> W::Output {
 /// # Safety
 /// [`is_here`] says so.
 #[inline(never)]
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
 unsafe fn run_apart<const BF16: bool, W: WorkOn<Avx512<BF16>>>(work: W) {
     work.run(Avx512(()))
 }
@@ -57,17 +61,50 @@ unsafe fn run_apart<const BF16: bool, W: WorkOn<Avx512<BF16>>>(work: W) {
 /// # Safety
 /// [`has_bf16`] says so as well.
 #[inline(never)]
-#[target_feature(enable = "avx512f,avx512bf16,avx512vl,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
 unsafe fn run_apart_with_bf16<const BF16: bool, W: WorkOn<Avx512<BF16>>>(work: W) {
     work.run(Avx512(()))
 }
 
 /// Calls an intrinsic: `self` proves that it is there.
 macro_rules! intrinsic {
-    ($name:ident($($argument:expr),*)) => {
-        // SAFETY: an `Avx512` exists only where the CPU has AVX-512F.
-        unsafe { $name($($argument),*) }
+    ($name:ident $(::<$of:literal>)? ($($argument:expr),*)) => {
+        // SAFETY: an `Avx512` exists only where the CPU has AVX-512F, BW and VL.
+        unsafe { $name $(::<$of>)? ($($argument),*) }
     };
+}
+
+/// The lanes of the first `count` of a vector.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    (u32::MAX >> (32 - count)) as u16
+}
+
+/// Numbers of bf16 as f32.
+#[inline(always)]
+fn widened<const BF16: bool>(_: Avx512<BF16>, bits: __m256i) -> __m512 {
+    let bits = intrinsic!(_mm512_cvtepu16_epi32(bits));
+    let bits = intrinsic!(_mm512_slli_epi32::<16>(bits));
+    intrinsic!(_mm512_castsi512_ps(bits))
+}
+
+/// The nearest numbers of bf16, the even one of two.
+#[inline(always)]
+fn rounded<const BF16: bool>(_: Avx512<BF16>, lanes: __m512) -> __m256i {
+    // SAFETY: an `Avx512` exists only where the CPU has its instructions; 16 numbers of bf16 are as many bits as the vector
+    // that they become.
+    unsafe {
+        if BF16 {
+            return std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(lanes));
+        }
+        let bits = _mm512_castps_si512(lanes);
+        let is_odd = _mm512_and_epi32(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(is_odd, _mm512_set1_epi32(0x7fff)));
+        // What is no number stays none.
+        let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(lanes, lanes);
+        let bits = _mm512_mask_blend_epi32(no_number, rounded, _mm512_set1_epi32(0x7fc0_0000));
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(bits))
+    }
 }
 
 impl<const BF16: bool> Simd for Avx512<BF16> {
@@ -99,30 +136,36 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const bf16) -> __m512 {
-        // SAFETY: the caller has LANES numbers there, and an `Avx512` exists only where the CPU has AVX-512F.
-        unsafe {
-            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
-        }
+        let bits = intrinsic!(_mm256_loadu_si256(from.cast()));
+        widened(self, bits)
     }
 
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16, lanes: __m512) {
-        // SAFETY: the caller has room for LANES numbers there, and an `Avx512` exists only where the CPU has its
-        // instructions; 16 numbers of bf16 are as many bits as the vector that is written.
-        unsafe {
-            if BF16 {
-                let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(lanes));
-                return _mm256_storeu_si256(to.cast(), rounded);
-            }
-            let bits = _mm512_castps_si512(lanes);
-            let is_odd = _mm512_and_epi32(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(is_odd, _mm512_set1_epi32(0x7fff)));
-            // What is no number stays none.
-            let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(lanes, lanes);
-            let bits = _mm512_mask_blend_epi32(no_number, rounded, _mm512_set1_epi32(0x7fc0_0000));
-            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(bits)));
-        }
+        let bits = rounded(self, lanes);
+        intrinsic!(_mm256_storeu_si256(to.cast(), bits))
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, count: usize) -> __m512 {
+        intrinsic!(_mm512_maskz_loadu_ps(first(count), from))
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> __m512 {
+        let bits = intrinsic!(_mm256_maskz_loadu_epi16(first(count), from.cast()));
+        widened(self, bits)
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: __m512, count: usize) {
+        intrinsic!(_mm512_mask_storeu_ps(to, first(count), lanes))
+    }
+
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut bf16, lanes: __m512, count: usize) {
+        let bits = rounded(self, lanes);
+        intrinsic!(_mm256_mask_storeu_epi16(to.cast(), first(count), bits))
     }
 
     #[inline(always)]

@@ -86,8 +86,11 @@ impl Path {
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a path of one of these sets is made only where the CPU has its instructions.
-            Set::Amx | Set::Avx512Bf16 => unsafe { avx512::run_with_bf16(work) },
+            // SAFETY: a path of a set is made only where the CPU has its instructions.
+            Set::Amx => unsafe { amx::with_tiles(|| avx512::run_with_bf16(work)) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Set::Avx512Bf16 => unsafe { avx512::run_with_bf16(work) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Set::Avx512 => unsafe { avx512::run(work) },
@@ -194,24 +197,58 @@ pub trait Simd: Copy {
     /// `a · 2ⁿ` for integers `n` in `[-126, 127]`.
     fn scale(self, a: Self::Lanes, n: Self::Lanes) -> Self::Lanes;
 
+    /// Reads `count` numbers, at most [`Self::LANES`], and zeros behind them.
+    ///
+    /// # Safety
+    /// They lie at `from`.
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { first_of(self, from, count) }
+    }
+
+    /// As [`Self::load_first`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn load_first_bf16(self, from: *const bf16, count: usize) -> Self::Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { first_of(self, from, count) }
+    }
+
+    /// Writes the first `count` numbers, at most [`Self::LANES`].
+    ///
+    /// # Safety
+    /// There is room for them at `to`.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: Self::Lanes, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { first_to(self, to, lanes, count) }
+    }
+
+    /// As [`Self::store_first`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn store_first_bf16(self, to: *mut bf16, lanes: Self::Lanes, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { first_to(self, to, lanes, count) }
+    }
+
     /// The numbers of `from`, at most [`Self::LANES`] of them, and zeros in place of those that lack.
     #[inline(always)]
     fn load_part<N: Number>(self, from: &[N]) -> Self::Lanes {
-        let mut whole = [N::default(); LANES_MAX];
-        let count = from.len().min(Self::LANES);
-        whole[..count].copy_from_slice(&from[..count]);
-        // SAFETY: LANES is at most LANES_MAX.
-        unsafe { N::load(self, whole.as_ptr()) }
+        // SAFETY: so many are there.
+        unsafe { N::load_first(self, from.as_ptr(), from.len().min(Self::LANES)) }
     }
 
     /// Writes the first numbers of `lanes` to `to`, at most [`Self::LANES`] of them.
     #[inline(always)]
     fn store_part<N: Number>(self, to: &mut [MaybeUninit<N>], lanes: Self::Lanes) {
-        let mut whole = [N::default(); LANES_MAX];
-        // SAFETY: LANES is at most LANES_MAX.
-        unsafe { N::store(self, whole.as_mut_ptr(), lanes) }
-        let count = to.len().min(Self::LANES);
-        to[..count].write_copy_of_slice(&whole[..count]);
+        // SAFETY: there is room for so many.
+        unsafe { N::store_first(self, to.as_mut_ptr().cast(), lanes, to.len().min(Self::LANES)) }
     }
 
     /// The numbers, and zeros behind them.
@@ -238,6 +275,30 @@ pub trait Simd: Copy {
 
 /// The most that any instruction set has.
 pub(crate) const LANES_MAX: usize = 16;
+
+/// # Safety
+/// `count` numbers lie at `from`.
+#[inline(always)]
+unsafe fn first_of<S: Simd, N: Number>(simd: S, from: *const N, count: usize) -> S::Lanes {
+    let mut whole = [N::default(); LANES_MAX];
+    // SAFETY: the caller's promise, and LANES is at most LANES_MAX.
+    unsafe {
+        whole[..count].copy_from_slice(std::slice::from_raw_parts(from, count));
+        N::load(simd, whole.as_ptr())
+    }
+}
+
+/// # Safety
+/// There is room for `count` numbers at `to`.
+#[inline(always)]
+unsafe fn first_to<S: Simd, N: Number>(simd: S, to: *mut N, lanes: S::Lanes, count: usize) {
+    let mut whole = [N::default(); LANES_MAX];
+    // SAFETY: the caller's promise, and LANES is at most LANES_MAX.
+    unsafe {
+        N::store(simd, whole.as_mut_ptr(), lanes);
+        to.copy_from_nonoverlapping(whole[..count].as_ptr(), count);
+    }
+}
 
 #[inline(always)]
 fn halved(mut numbers: [f32; LANES_MAX], lanes: usize, join: impl Fn(f32, f32) -> f32) -> f32 {

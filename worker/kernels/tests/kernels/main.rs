@@ -285,6 +285,19 @@ proptest! {
     }
 
     #[test]
+    fn patches_lie_in_padded_pictures(
+        batch in 1usize..4, size in [3usize..14, 3usize..14], seen in 0usize..3, steps in 1usize..9, outputs in 1usize..50,
+        shift_for_all: bool,
+    ) {
+        let seen = [size, size.map(|side| 2 * side), [size[0] + 3, 2 * size[1]]][seen];
+        // Whole steps of a product; from six of them on a pixel is a piece of its own.
+        let channels = 32 * steps;
+        let window = Window { batch, size, seen, channels, kernel: 3, stride: 1, padding: [1, 1] };
+        check_convolution::<f32>(window, outputs, shift_for_all);
+        check_convolution::<bf16>(window, outputs, shift_for_all);
+    }
+
+    #[test]
     fn convolutions_with_fewer_multiplications_are_the_same(
         batch in 1usize..4, size in [1usize..12, 1usize..12], grown in [0usize..9, 0usize..9], doubled: bool,
         channels in 1usize..300, outputs in 1usize..80, padding in [0usize..2, 0usize..2],

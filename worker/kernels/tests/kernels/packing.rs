@@ -76,7 +76,7 @@ fn weights_are_packed_from_the_bytes_of_a_file_and_read_from_shared_ones() {
             assert_eq!(N::pack_stored(stored, columns, depth, taps).bytes(), expected.bytes());
         }
         let (shared, start) = shared(&[expected.bytes()]);
-        let of_packed = |start| PackedMatrix::<N>::of_packed(SharedBytes::clone(&shared), start, columns, depth);
+        let of_packed = |start| PackedMatrix::<N>::of_packed(SharedBytes::clone(&shared), start, columns, depth, taps);
         assert_eq!(of_packed(start).expect("it begins at a line").to_rows(), expected.to_rows());
         assert!(of_packed(start + 4).is_none() && of_packed(start + 128).is_none());
     }

@@ -7,7 +7,9 @@ use candle_core::{DType, Device, IndexOp, Tensor};
 use serde::Deserialize;
 
 use crate::diffusion::cancel::{CancelToken, Halt};
-use crate::diffusion::ops::{self, Ending, Heads, LayerNorm, Linear, attention, layer_norm, linear, linear_then};
+use crate::diffusion::ops::{
+    self, Ending, Heads, LayerNorm, Linear, attention, layer_norm, linear, linear_then, together,
+};
 use crate::diffusion::weights::config::{self, Settled};
 use crate::diffusion::weights::{LoadError, ModelFiles, Scope, Weights};
 
@@ -204,33 +206,35 @@ impl ClipTextEncoder {
         layer: HiddenLayer,
         cancel: &CancelToken,
     ) -> Result<TextEncoding, Halt> {
-        let (_, tokens, _) = embedded.dims3()?;
-        let all = self.layers.len();
-        let (chosen, chosen_is_normed) = match layer {
-            HiddenLayer::Last => (all, true),
-            HiddenLayer::FromEnd { skip, final_norm } if skip <= all => (all - skip, final_norm),
-            HiddenLayer::FromEnd { skip, .. } => return Err(too_few_layers(all, skip).into()),
-        };
-        // Pooling reads the last layer, whichever one is chosen.
-        let needed = if self.projection.is_some() { all } else { chosen };
+        together(embedded.device(), || {
+            let (_, tokens, _) = embedded.dims3()?;
+            let all = self.layers.len();
+            let (chosen, chosen_is_normed) = match layer {
+                HiddenLayer::Last => (all, true),
+                HiddenLayer::FromEnd { skip, final_norm } if skip <= all => (all - skip, final_norm),
+                HiddenLayer::FromEnd { skip, .. } => return Err(too_few_layers(all, skip).into()),
+            };
+            // Pooling reads the last layer, whichever one is chosen.
+            let needed = if self.projection.is_some() { all } else { chosen };
 
-        let mut x = embedded.to_dtype(self.dtype)?.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
-        let mut hidden = x.clone();
-        for (index, layer) in self.layers[..needed].iter().enumerate() {
-            cancel.checkpoint()?;
-            x = layer.forward(&x, self.activation)?;
-            if index + 1 == chosen {
-                hidden = x.clone();
+            let mut x = embedded.to_dtype(self.dtype)?.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
+            let mut hidden = x.clone();
+            for (index, layer) in self.layers[..needed].iter().enumerate() {
+                cancel.checkpoint()?;
+                x = layer.forward(&x, self.activation)?;
+                if index + 1 == chosen {
+                    hidden = x.clone();
+                }
             }
-        }
-        if chosen_is_normed {
-            hidden = layer_norm(&hidden, &self.final_norm)?;
-        }
-        let pooled = match &self.projection {
-            Some(projection) => Some(linear(&self.at_ends(&x, ends)?, projection)?.to_dtype(DType::F32)?),
-            None => None,
-        };
-        Ok(TextEncoding { hidden: hidden.to_dtype(DType::F32)?, pooled })
+            if chosen_is_normed {
+                hidden = layer_norm(&hidden, &self.final_norm)?;
+            }
+            let pooled = match &self.projection {
+                Some(projection) => Some(linear(&self.at_ends(&x, ends)?, projection)?.to_dtype(DType::F32)?),
+                None => None,
+            };
+            Ok(TextEncoding { hidden: hidden.to_dtype(DType::F32)?, pooled })
+        })
     }
 
     /// The normed tokens at `ends`: `[batch, tokens, hidden_size]` into `[batch, hidden_size]`.

@@ -9,7 +9,7 @@ use candle_core::{DType, Result, Tensor};
 use serde::Deserialize;
 
 use crate::diffusion::cancel::{CancelToken, Halt};
-use crate::diffusion::ops::{Activation, Conv2d, Ending, Padding, conv2d_then, upsample_conv2d};
+use crate::diffusion::ops::{Activation, Conv2d, Ending, Padding, conv2d_then, together, upsample_conv2d};
 
 /// Most bytes of one activation of the last level, which has the size of the picture; larger ones are made in bands.
 const BAND_BYTES_MAX: usize = 64 << 20;
@@ -157,7 +157,7 @@ impl TinyDecoder {
     /// # Errors
     /// When the token is set or memory runs out.
     pub fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> std::result::Result<Tensor, Halt> {
-        self.decode_in_bands(latents, cancel, BAND_BYTES_MAX)
+        together(latents.device(), || self.decode_in_bands(latents, cancel, BAND_BYTES_MAX))
     }
 
     fn decode_in_bands(

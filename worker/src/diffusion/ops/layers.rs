@@ -79,14 +79,16 @@ impl Packed {
     /// where they are there from `start`.
     pub fn of_packed(bytes: SharedBytes, start: usize, sides: [usize; 4], dtype: DType) -> Option<Self> {
         let [outputs, inputs, kernel, _] = sides;
-        let depth = inputs * kernel * kernel;
+        let (taps, depth) = (kernel * kernel, inputs * kernel * kernel);
         if Self::is_turned(sides, &Device::Cpu, dtype) {
             let matrix = WinogradMatrix::of_packed(&bytes, start, outputs, inputs)?;
             return Some(Self::Winograd(Arc::new(matrix)));
         }
         match dtype {
-            DType::F32 => PackedMatrix::of_packed(bytes, start, outputs, depth).map(|it| Self::F32(Arc::new(it))),
-            DType::BF16 => PackedMatrix::of_packed(bytes, start, outputs, depth).map(|it| Self::Bf16(Arc::new(it))),
+            DType::F32 => PackedMatrix::of_packed(bytes, start, outputs, depth, taps).map(|it| Self::F32(Arc::new(it))),
+            DType::BF16 => {
+                PackedMatrix::of_packed(bytes, start, outputs, depth, taps).map(|it| Self::Bf16(Arc::new(it)))
+            }
             _ => None,
         }
     }

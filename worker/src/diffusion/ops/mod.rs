@@ -71,6 +71,11 @@ pub fn keep_items_apart(device: &Device, dtype: DType) -> bool {
     device.is_cpu() && matches!(dtype, DType::F32 | DType::BF16)
 }
 
+/// Calls `f`, which calls one operation after the other on `device`, and keeps the threads of a CPU at hand for them.
+pub fn together<T: Send>(device: &Device, f: impl FnOnce() -> T + Send) -> T {
+    if device.is_cpu() { sd_kernels::together(f) } else { f() }
+}
+
 /// Convolves `x`, `[batch, height, width, in]`, into `[batch, height', width', out]`.
 ///
 /// # Errors

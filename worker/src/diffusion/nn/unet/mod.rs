@@ -19,7 +19,7 @@ use self::conditioning::{ConditionEmbedding, LayerConditioning};
 use self::path::{DownBlock, Layer, MidBlock, UpBlock};
 use super::blocks::ResnetSettings;
 use crate::diffusion::cancel::{CancelToken, Halt};
-use crate::diffusion::ops::{self, Conv2d, GroupNorm, conv2d, group_norm_silu, silu};
+use crate::diffusion::ops::{self, Conv2d, GroupNorm, conv2d, group_norm_silu, silu, together};
 use crate::diffusion::weights::{LoadError, Scope, Weights};
 
 /// The network that predicts noise, velocity or the clean latent.
@@ -84,12 +84,14 @@ impl Unet {
     /// When the token is set, `input` lacks what the network is conditioned on or has what it does not know, or
     /// memory runs out.
     pub fn condition(&self, input: &UnetInput, timesteps: &[f64], cancel: &CancelToken) -> Result<Conditioning, Halt> {
-        cancel.checkpoint()?;
-        // Every layer takes the embedding under this activation.
-        let time = silu(&self.embedding.forward(timesteps, input)?)?;
-        let context = input.context.to_dtype(self.dtype)?;
-        let layers = self.layers().map(|layer| layer.condition(&time, &context, cancel));
-        Ok(Conditioning::new(layers.collect::<Result<_, Halt>>()?))
+        together(self.embedding.device(), || {
+            cancel.checkpoint()?;
+            // Every layer takes the embedding under this activation.
+            let time = silu(&self.embedding.forward(timesteps, input)?)?;
+            let context = input.context.to_dtype(self.dtype)?;
+            let layers = self.layers().map(|layer| layer.condition(&time, &context, cancel));
+            Ok(Conditioning::new(layers.collect::<Result<_, Halt>>()?))
+        })
     }
 
     /// In the order of the walk through the network.
@@ -116,18 +118,20 @@ impl Unet {
         conditioning: &Conditioning,
         cancel: &CancelToken,
     ) -> Result<Tensor, Halt> {
-        cancel.checkpoint()?;
-        let mut call = Call { layers: conditioning.layers(), step, batch: latents.dim(0)?, cancel };
-        let mut x = conv2d(&latents.to_dtype(self.dtype)?, &self.conv_in)?;
-        let mut skips = vec![x.clone()];
-        for block in &self.down {
-            x = block.forward(x, &mut call, &mut skips)?;
-        }
-        x = self.mid.forward(&x, &mut call)?;
-        for block in &self.up {
-            x = block.forward(x, &mut call, &mut skips)?;
-        }
-        cancel.checkpoint()?;
-        Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
+        together(latents.device(), || {
+            cancel.checkpoint()?;
+            let mut call = Call { layers: conditioning.layers(), step, batch: latents.dim(0)?, cancel };
+            let mut x = conv2d(&latents.to_dtype(self.dtype)?, &self.conv_in)?;
+            let mut skips = vec![x.clone()];
+            for block in &self.down {
+                x = block.forward(x, &mut call, &mut skips)?;
+            }
+            x = self.mid.forward(&x, &mut call)?;
+            for block in &self.up {
+                x = block.forward(x, &mut call, &mut skips)?;
+            }
+            cancel.checkpoint()?;
+            Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
+        })
     }
 }

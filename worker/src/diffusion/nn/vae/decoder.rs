@@ -6,7 +6,7 @@ use super::config::{LatentScaling, NORM_EPS, VaeConfig};
 use super::middle::MidBlock;
 use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::nn::blocks::{ResnetBlock, Upsample};
-use crate::diffusion::ops::{Conv2d, GroupNorm, conv2d, group_norm_silu};
+use crate::diffusion::ops::{Conv2d, GroupNorm, conv2d, group_norm_silu, together};
 use crate::diffusion::weights::{LoadError, Scope, Weights};
 
 /// The decoder half.
@@ -66,17 +66,19 @@ impl VaeDecoder {
     /// # Errors
     /// When the token is set or memory runs out.
     pub fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor, Halt> {
-        cancel.checkpoint()?;
-        let mut x = self.scaling.vae_from_unit(latents)?.to_dtype(self.dtype)?;
-        if let Some(post_quant) = &self.post_quant {
-            x = conv2d(&x, post_quant)?;
-        }
-        x = self.mid.forward(&conv2d(&x, &self.conv_in)?, cancel)?;
-        for block in &self.up {
-            x = block.forward(x, cancel)?;
-        }
-        cancel.checkpoint()?;
-        Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
+        together(latents.device(), || {
+            cancel.checkpoint()?;
+            let mut x = self.scaling.vae_from_unit(latents)?.to_dtype(self.dtype)?;
+            if let Some(post_quant) = &self.post_quant {
+                x = conv2d(&x, post_quant)?;
+            }
+            x = self.mid.forward(&conv2d(&x, &self.conv_in)?, cancel)?;
+            for block in &self.up {
+                x = block.forward(x, cancel)?;
+            }
+            cancel.checkpoint()?;
+            Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
+        })
     }
 }
 

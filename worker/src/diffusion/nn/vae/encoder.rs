@@ -6,7 +6,7 @@ use super::config::{LatentScaling, NORM_EPS, VaeConfig};
 use super::middle::MidBlock;
 use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::nn::blocks::{Downsample, ResnetBlock};
-use crate::diffusion::ops::{Conv2d, GroupNorm, Padding, conv2d, group_norm_silu};
+use crate::diffusion::ops::{Conv2d, GroupNorm, Padding, conv2d, group_norm_silu, together};
 use crate::diffusion::weights::{LoadError, Scope, Weights};
 
 /// The encoder half.
@@ -83,18 +83,20 @@ impl VaeEncoder {
     /// # Errors
     /// When the token is set, a picture is smaller than a latent cell, or memory runs out.
     pub fn encode(&self, pictures: &Tensor, cancel: &CancelToken) -> Result<Posterior, Halt> {
-        cancel.checkpoint()?;
-        let mut x = conv2d(&pictures.to_dtype(self.dtype)?, &self.conv_in)?;
-        for block in &self.down {
-            x = block.forward(x, cancel)?;
-        }
-        x = self.mid.forward(&x, cancel)?;
-        cancel.checkpoint()?;
-        x = conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?;
-        if let Some(quant) = &self.quant {
-            x = conv2d(&x, quant)?;
-        }
-        Ok(Posterior::new(&x.to_dtype(DType::F32)?, self.scaling)?)
+        together(pictures.device(), || {
+            cancel.checkpoint()?;
+            let mut x = conv2d(&pictures.to_dtype(self.dtype)?, &self.conv_in)?;
+            for block in &self.down {
+                x = block.forward(x, cancel)?;
+            }
+            x = self.mid.forward(&x, cancel)?;
+            cancel.checkpoint()?;
+            x = conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?;
+            if let Some(quant) = &self.quant {
+                x = conv2d(&x, quant)?;
+            }
+            Ok(Posterior::new(&x.to_dtype(DType::F32)?, self.scaling)?)
+        })
     }
 }
 
