@@ -1,6 +1,7 @@
 //! What was said (flags, environment, a TOML file) → what is meant ([`Config`]).
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,6 +78,9 @@ pub struct ServeArgs {
     /// f32 on the CPU].
     #[arg(long, value_name = "TYPE", env = "SD_WORKER_DTYPE")]
     pub dtype: Option<Dtype>,
+    /// Threads that networks compute on where they compute on the CPU [default: one for each physical core].
+    #[arg(long, value_name = "N", env = "SD_WORKER_THREADS")]
+    pub threads: Option<NonZeroUsize>,
     /// Keep weights beside their model as the CPU reads them, which takes as much room on the disk as in memory: the next
     /// start maps them and is ready at once.
     #[arg(long, env = "SD_WORKER_PACKED_WEIGHTS", value_parser = clap::builder::FalseyValueParser::new())]
@@ -161,6 +165,8 @@ pub struct Config {
     pub device: DeviceChoice,
     /// Type that networks compute in.
     pub dtype: Dtype,
+    /// Threads that networks compute on; one for each physical core where nothing is said.
+    pub threads: Option<NonZeroUsize>,
     /// Whether weights are kept beside their model as the CPU reads them.
     pub packed_weights: bool,
     /// How the Hugging Face hub is used.
@@ -310,6 +316,7 @@ impl ServeArgs {
             model_memory: said.model_memory,
             device: said.device.unwrap_or_default(),
             dtype: said.dtype.unwrap_or_default(),
+            threads: said.threads,
             packed_weights: said.packed_weights,
             hub: HubSettings { token_file: said.hf_token_file, is_offline: said.offline },
             listen,
@@ -342,6 +349,7 @@ impl ServeArgs {
             model_memory: self.model_memory.or(file.model_memory),
             device: self.device.or(file.device),
             dtype: self.dtype.or(file.dtype),
+            threads: self.threads.or(file.threads),
             packed_weights: self.packed_weights || file.packed_weights,
             offline: self.offline || file.offline,
             hf_token_file: self.hf_token_file.or(file.hf_token_file),

@@ -19,6 +19,7 @@
 //! | [`outputs`] | finished pictures → files with their parameters inside; previews → files |
 //! | [`models`] | catalogue and sources of models |
 //! | [`metrics`] | what an operator watches |
+//! | [`cores`] | the cores of the CPU that networks compute on |
 //! | [`device`] | where tensors live, and in which type |
 //! | [`diffusion`] | pure compute: families, networks, operations, schedulers |
 //! | [`builtin`] | the model inside the binary |
@@ -33,6 +34,7 @@ pub mod access;
 #[cfg(feature = "builtin-model")]
 pub mod builtin;
 pub mod config;
+pub mod cores;
 pub mod device;
 pub mod diffusion;
 pub mod engine;

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use sd_worker::access::{credentials, secret, secret::SecretKind};
 use sd_worker::config::{Command, CommandLine, Config, LogFormat};
-use sd_worker::device;
 use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader};
+use sd_worker::{cores, device};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
@@ -57,6 +57,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
+    cores::start_pool(config.threads).context("the threads that networks compute on could not be started")?;
     let devices = device::open(config.device, config.dtype)?;
     let library = Arc::new(open_library(&config).await?);
     let listener =

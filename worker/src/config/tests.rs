@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 
 use clap::Parser as _;
 use sd_protocol::Secret;
@@ -34,7 +35,7 @@ fn flags_beat_the_file_and_the_file_beats_the_defaults() {
 #[test]
 fn the_hub_and_the_memory_are_the_operators() {
     let written = file(
-        "model-memory = \"2GiB\"\noffline = true\nhf-token-file = \"/secret\"\ndevice = \"cuda:1\"\ndtype = \"bf16\"\npacked-weights = true\n",
+        "model-memory = \"2GiB\"\noffline = true\nhf-token-file = \"/secret\"\ndevice = \"cuda:1\"\ndtype = \"bf16\"\nthreads = 3\npacked-weights = true\n",
     );
     let said = ServeArgs { config: Some(written.path().into()), ..ServeArgs::default() };
     let config = said.clone().resolve().unwrap();
@@ -42,6 +43,7 @@ fn the_hub_and_the_memory_are_the_operators() {
     assert_eq!(config.hub, HubSettings { token_file: Some("/secret".into()), is_offline: true });
     assert_eq!((config.device, config.dtype), (DeviceChoice::Cuda(Some(1)), Dtype::Bf16));
     assert!(config.packed_weights);
+    assert_eq!(config.threads, NonZeroUsize::new(3));
     let config = ServeArgs { model_memory: Some(ByteSize(7)), ..said }.resolve().unwrap();
     assert_eq!(config.model_memory, Some(ByteSize(7)));
     let arguments = ["sd-worker", "serve", "--offline", "--model-memory", "1.5GB", "--device", "cpu", "--dtype", "f16"];
@@ -56,6 +58,7 @@ fn the_hub_and_the_memory_are_the_operators() {
     assert!(!config.packed_weights);
     assert_eq!((config.device, config.dtype, config.model_memory), (DeviceChoice::Auto, Dtype::Auto, None));
     assert!(CommandLine::try_parse_from(["sd-worker", "serve", "--device", "gpu"]).is_err());
+    assert!(CommandLine::try_parse_from(["sd-worker", "serve", "--threads", "0"]).is_err());
     assert!(CommandLine::try_parse_from(["sd-worker", "serve", "--model-memory", "lots"]).is_err());
     let faulty = file("model-memory = \"lots\"");
     let said = ServeArgs { config: Some(faulty.path().into()), ..ServeArgs::default() };
