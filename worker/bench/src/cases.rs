@@ -123,7 +123,7 @@ const PRODUCTS: [[usize; 3]; 5] =
 pub(crate) fn all(quick: bool, threads: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for work in operations().filter(|work| !quick || work.operations() < Some(2e10)) {
-        let repeats = if quick { 5 } else { 15 };
+        let repeats = if quick { 5 } else { 9 };
         for dtype in Dtype::ALL {
             cases.push(Case { id: "C0", name: work.to_string(), dtype, work, repeats, threads: Vec::new() });
         }

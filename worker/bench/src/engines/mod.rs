@@ -45,7 +45,7 @@ impl Engine {
     /// Whether rows of a case are about it.
     pub(crate) fn takes_part(&self, case: &Case) -> bool {
         let scaling = case.id == "C10";
-        self.dtypes.contains(&case.dtype) && (!scaling || [OURS, REFERENCE].contains(&self.name))
+        self.dtypes.contains(&case.dtype) && (!scaling || self.name == OURS)
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) const ENGINES: &[Engine] = &[
         refuses: |work| matches!(work, Work::Linear { .. }).then_some("a product has no channels to put last"),
         ..Engine::TORCH
     },
-    Engine { name: "torch compile", ..Engine::COMPILED },
+    // The faster of the two that are compiled.
     Engine { name: "torch compile channels_last", ..Engine::COMPILED },
     Engine { name: "OpenVINO", program: Program::Python("openvino_engine"), copies: 2.1, ..Engine::TORCH },
     Engine {
@@ -95,7 +95,11 @@ impl Engine {
     const TORCH: Self = Self { program: Program::Python("torch_engine"), copies: 1.5, ..Self::OWN };
     const COMPILED: Self = Self {
         copies: 2.2,
-        refuses: |work| (!work.is_network()).then_some("there is nothing around one operation to compile"),
+        refuses: |work| match work {
+            Work::Conv2d { .. } | Work::Linear { .. } => Some("there is nothing around one operation to compile"),
+            Work::Unet { batch: 2.., .. } => Some("it is compiled for a batch of 1 alone, which takes minutes"),
+            Work::Unet { .. } | Work::Vae { .. } => None,
+        },
         is_slow: true,
         ..Self::TORCH
     };

@@ -20,7 +20,7 @@ const MEMORY_SHARE: f64 = 0.85;
 /// Memory of an engine besides weights.
 const ENGINE_BYTES: f64 = 1.0e9;
 /// From this time on an engine is repeated [`SLOW_REPEATS`] times only.
-const SLOW_MS: f64 = 30e3;
+const SLOW_MS: f64 = 12e3;
 const SLOW_REPEATS: usize = 3;
 /// Between the engines. OpenMP's threads look for work for about 15 ms before they sleep.
 const REST: Duration = Duration::from_millis(50);

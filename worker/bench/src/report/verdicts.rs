@@ -7,6 +7,7 @@ use crate::cases::Dtype;
 use crate::engines::{ENGINES, OURS, STOCK};
 use crate::networks::Outcome;
 use crate::server::Quantity;
+use crate::server::start::READY;
 
 /// One target.
 #[derive(Clone, Debug, Serialize)]
@@ -218,11 +219,12 @@ fn server(quantities: &[Quantity]) -> Vec<Verdict> {
         let target = "memory of the worker with the most viewers, of that with the fewest: flat (≤ 1.1)".into();
         verdicts.push(verdict("C8", target, Some(last / first), Bound::AtMost(1.1), times));
     }
-    for quantity in ours("C9", "process start") {
+    for quantity in ours("C9", READY) {
         let target = format!("{}: ≤ 500 ms", quantity.what);
         verdicts.push(verdict("C9", target, quantity.median(), Bound::AtMost(500.0), milliseconds));
         for (engine, bound) in [(crate::engines::SDCPP, 0.3), ("diffusers", 0.1)] {
-            let other = quantities.iter().find(|other| other.what == quantity.what && other.engine == engine);
+            let is_other = |other: &&Quantity| other.engine == engine && other.what.starts_with(READY);
+            let other = quantities.iter().find(is_other);
             let over = quantity.median().zip(other.and_then(Quantity::median)).map(|(ours, other)| ours / other);
             verdicts.push(verdict(
                 "C9",

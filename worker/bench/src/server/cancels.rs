@@ -15,7 +15,7 @@ use crate::setting::Setting;
 /// Cancels jobs at moments that are spread over the whole time of a job.
 pub(super) async fn run(setting: &Setting) -> anyhow::Result<Vec<Quantity>> {
     let (model, size, count) = if setting.quick { (Model::Builtin, 256, 10) } else { (Model::Sd15, 512, 50) };
-    let worker = host::start(model, Dtype::Fp32, setting.threads, setting).await?;
+    let worker = host::start(model, Dtype::Fp32, setting.threads, &[], setting).await?;
     // One step and the decoder: each takes about half of the time.
     let wish = Wish { model, size, steps: 1, guidance_scale: 7.5 };
     host::draw(&worker, &wish.job(0, "none")).await?;

@@ -43,13 +43,19 @@ impl Model {
     }
 }
 
-/// Starts a worker that keeps nothing, on as many threads, and waits until its model is loaded.
+/// Starts a worker that keeps nothing, on as many threads and with more flags, and waits until its model is loaded.
 ///
 /// # Errors
 /// When it does not start.
-pub(super) async fn start(model: Model, dtype: Dtype, threads: usize, setting: &Setting) -> anyhow::Result<Worker> {
+pub(super) async fn start(
+    model: Model,
+    dtype: Dtype,
+    threads: usize,
+    flags: &[&str],
+    setting: &Setting,
+) -> anyhow::Result<Worker> {
     let folder = setting.pipeline();
-    start_with(model.name(), (model == Model::Sd15).then_some(&folder), dtype, threads).await
+    start_with(model.name(), (model == Model::Sd15).then_some(&folder), dtype, threads, flags).await
 }
 
 /// The same with any folder in the diffusers layout.
@@ -61,8 +67,10 @@ pub(super) async fn start_with(
     folder: Option<&Path>,
     dtype: Dtype,
     threads: usize,
+    more: &[&str],
 ) -> anyhow::Result<Worker> {
-    let mut flags: Vec<String> = ["--ephemeral", "--device", "cpu"].map(String::from).to_vec();
+    let mut flags: Vec<String> = ["--ephemeral", "--device", "cpu", "--threads"].map(String::from).to_vec();
+    flags.push(threads.to_string());
     if let Some(folder) = folder {
         flags.extend(["--model".into(), format!("{name}={}", folder.display())]);
     }
@@ -71,10 +79,9 @@ pub(super) async fn start_with(
         Dtype::Bf16 => "bf16",
     };
     flags.extend(["--dtype".into(), dtype.into()]);
+    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let count = threads.to_string();
-    let variables = [("RAYON_NUM_THREADS", count.as_str()), ("SD_WORKER_LOG", "error")];
-    let worker = Worker::spawn_at("127.0.0.1:0", &flags, &variables).await?;
+    let worker = Worker::spawn_at("127.0.0.1:0", &flags, &[("SD_WORKER_LOG", "error")]).await?;
     ready(&worker).await?;
     Ok(worker)
 }

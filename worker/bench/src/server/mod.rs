@@ -15,7 +15,7 @@ mod host;
 mod pictures;
 mod previews;
 pub(crate) mod quantity;
-mod start;
+pub(crate) mod start;
 mod viewers;
 
 pub(crate) use self::quantity::Quantity;

@@ -16,7 +16,7 @@ const GUIDANCE_SCALE: f64 = 7.5;
 /// Pixels of a side.
 const SIZE: usize = 256;
 /// From this time on an engine is repeated [`SLOW_REPEATS`] times only.
-const SLOW_MS: f64 = 20e3;
+const SLOW_MS: f64 = 12e3;
 const SLOW_REPEATS: usize = 3;
 
 /// Another program that draws.
@@ -84,7 +84,7 @@ async fn one(wish: Wish, dtype: Dtype, expected: &[f32], setting: &Setting) -> a
             Err(error) => quantities.push(absent(peer.name, format!("{error:#}"))),
         }
     }
-    match host::start(wish.model, dtype, setting.threads, setting).await {
+    match host::start(wish.model, dtype, setting.threads, &[], setting).await {
         Ok(worker) => contestants.push(Contestant::new(OURS, Painter::Ours(Box::new(worker)))),
         Err(error) => quantities.push(absent(OURS, format!("{error:#}"))),
     }

@@ -22,7 +22,7 @@ pub(super) async fn run(setting: &Setting) -> anyhow::Result<Vec<Quantity>> {
 /// Time to the first preview of a guided job, beside the text encoder and one evaluation in the worker itself.
 async fn first(setting: &Setting) -> anyhow::Result<Vec<Quantity>> {
     let (model, size) = if setting.quick { (Model::Builtin, 256) } else { (Model::Sd15, 512) };
-    let worker = host::start(model, Dtype::Fp32, setting.threads, setting).await?;
+    let worker = host::start(model, Dtype::Fp32, setting.threads, &[], setting).await?;
     let guided = Wish { model, size, steps: 2, guidance_scale: 7.5 };
     let single = Wish { guidance_scale: 1.0, steps: 1, ..guided };
     let (mut previews, mut evaluations) = (Vec::new(), Vec::new());
@@ -55,7 +55,7 @@ async fn first_preview(worker: &Worker, wish: Wish, number: usize) -> anyhow::Re
 /// Time of all steps with a preview of every one, beside the same without, in turns.
 async fn cost(setting: &Setting) -> anyhow::Result<Vec<Quantity>> {
     let wish = Wish { model: Model::Builtin, size: 256, steps: 20, guidance_scale: 7.5 };
-    let worker = host::start(wish.model, Dtype::Fp32, setting.threads, setting).await?;
+    let worker = host::start(wish.model, Dtype::Fp32, setting.threads, &[], setting).await?;
     let mut socket = Socket::greet(&worker).await?;
     let repeats = if setting.quick { 3 } else { 10 };
     let (mut on, mut off) = (Vec::new(), Vec::new());

@@ -36,7 +36,7 @@ pub(super) async fn run(setting: &Setting) -> anyhow::Result<Vec<Quantity>> {
     let counts: &[usize] = if setting.quick { &[1, 16] } else { &[1, 16, 64, 256] };
     let rounds = if setting.quick { 1 } else { 3 };
     let threads = setting.threads.saturating_sub(1).max(1);
-    let worker = host::start_with("tiny", Some(Path::new(MODEL)), Dtype::Fp32, threads).await?;
+    let worker = host::start_with("tiny", Some(Path::new(MODEL)), Dtype::Fp32, threads, &[]).await?;
     let tried = Pace { steps: STEPS_MIN as usize, every: 1 };
     host::draw(&worker, &tried.job(0, "none")).await?;
     let step_ms = host::draw(&worker, &tried.job(1, "none")).await?.denoise_ms()? / STEPS_MIN;
