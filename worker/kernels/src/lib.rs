@@ -23,7 +23,8 @@
 //! * A result does not depend on the number of threads: every number is made by one thread, in an order that sizes alone
 //!   decide.
 //! * In bf16 what is read and written is rounded, nothing between: sums, statistics and functions are f32.
-//! * Threads are those of the rayon pool that a kernel is called in. A task starts no tasks.
+//! * Threads are those of the rayon pool that a kernel is called in; [`together`] keeps them awake between kernels. A task
+//!   starts no tasks.
 //! * Scratch memory belongs to a thread and is used again; what a kernel allocates is its result.
 //! * Sizes are checked where a kernel is entered. `unsafe` is in here and nowhere above: intrinsics, whose proof is the
 //!   type of a vector; pointers of the innermost product; parts of an output that threads share; and numbers in shared bytes.

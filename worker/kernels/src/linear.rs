@@ -148,6 +148,7 @@ pub(crate) fn conv2d<N: Number>(
         return linear(path, x, weights, ending);
     }
     let places = window.places().expect("the window fits into the padded picture");
+    // Whatever the picture's size: sums in another order are others in their last digits.
     if window.is_doubled() && weights.has_phases() {
         let pixels = Window { seen: window.size, ..window };
         let phases = weights.phases();
@@ -160,7 +161,7 @@ pub(crate) fn conv2d<N: Number>(
             return unsafe { output.written() };
         }
     }
-    match Padded::of(x, window, weights) {
+    match Padded::<N>::pays(window).then(|| Padded::of(x, window, weights)).flatten() {
         Some(padded) => product(path, &padded.patches(), weights, ending),
         None => product(path, &Patches { numbers: x, window, places }, weights, ending),
     }

@@ -2,7 +2,8 @@
 //!
 //! A line of zeros stands above each picture and below the last, and a zero before each line: the zero behind a line is
 //! the one before the next. The patch of a place lies in three pieces, one for each line of the window, or in nine, one
-//! for each pixel, and that of the next place begins a pixel later. So products go over all pixels in memory, and those that begin at a zero make nothing.
+//! for each pixel, and that of the next place begins a pixel later. So products go over all pixels in memory, and those
+//! that begin at a zero make nothing.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -32,7 +33,14 @@ pub(crate) struct Padded<N> {
 }
 
 impl<N: Number> Padded<N> {
-    /// Copies `x`, as `window` sees it, where zeros do not make up much of it and no block of `weights` is of two pieces.
+    /// Whether products of all pixels, zeros among them, are quicker than gathering patches. What is chosen for an item is
+    /// chosen for it among others.
+    pub(crate) fn pays(window: Window) -> bool {
+        let [height, width] = window.seen;
+        3 * (height + 1) * (width + 1) <= 4 * height * width
+    }
+
+    /// Copies `x`, as `window` sees it, where no block of `weights` is of two pieces.
     pub(crate) fn of(x: &[N], window: Window, weights: &PackedMatrix<N>) -> Option<Self> {
         let Window { batch, seen: [height, width], channels, kernel, stride, padding, .. } = window;
         let strip = weights.cut().strip();
@@ -41,9 +49,7 @@ impl<N: Number> Padded<N> {
         let mut padded = Self { numbers: Vec::new(), places: [batch, height, width], channels, distance, strip };
         let side = (weights.depth() / channels.max(1)).isqrt();
         let fits = [kernel, stride] == [KERNEL, 1] && padding == [1, 1] && (is_pixel || strip == side * channels);
-        // Products of more rows take longer than gathering does.
-        let pays = fits && 6 * padded.rows() <= 7 * padded.places.iter().product::<usize>();
-        pays.then(|| {
+        fits.then(|| {
             padded.numbers = padded.filled(x, window);
             padded
         })

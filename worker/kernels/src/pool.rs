@@ -208,3 +208,65 @@ impl Team {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::{WATCH, each, together};
+
+    fn in_pool<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("there are threads").install(f)
+    }
+
+    /// Every task of `rounds` works is done once, with `between` before each work.
+    fn check(threads: usize, rounds: usize, between: impl Fn() + Sync) {
+        let done: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
+        in_pool(threads, || {
+            together(|| {
+                for round in 1..=rounds {
+                    between();
+                    each(done.len(), |task| {
+                        done[task].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == round), "in round {round}");
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn every_task_is_done_once_before_the_next_work_begins() {
+        for threads in [1, 2, 3, 7] {
+            check(threads, 200, || {});
+        }
+    }
+
+    #[test]
+    fn threads_that_sleep_are_woken() {
+        // Nothing is waited for: the longer the pause, the deeper they sleep.
+        check(3, 5, || thread::sleep(3 * WATCH));
+    }
+
+    #[test]
+    fn works_in_a_work_are_done_too() {
+        let done = AtomicUsize::new(0);
+        let count = |_| {
+            done.fetch_add(1, Ordering::Relaxed);
+        };
+        in_pool(3, || together(|| each(10, |_| each(10, count))));
+        assert_eq!(done.into_inner(), 100);
+    }
+
+    #[test]
+    fn a_task_that_panics_ends_its_work_on_whichever_thread_and_no_other() {
+        let panics = |task: usize| assert_ne!(task, 50, "on purpose");
+        for _ in 0..20 {
+            let ended = in_pool(3, || catch_unwind(AssertUnwindSafe(|| together(|| each(100, panics)))));
+            assert!(ended.is_err(), "the caller does not take half of a result for the whole");
+        }
+        check(3, 10, || {});
+    }
+}
