@@ -7,11 +7,16 @@ use std::thread::available_parallelism;
 
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 
+/// How far threads let others go first: by a factor of three, and by nothing where nobody else has something to do.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
 /// Starts the pool that every kernel finds itself in, with `threads` of them; where nothing is said, with one for each
 /// physical core that this process may use, or fewer where a container has less of their time.
 ///
-/// A thread that has a core for itself stays on it. Where there are fewer threads than cores the system moves them:
-/// other processes may have settled on the same few.
+/// Threads let others go first: whoever watches a picture on the same machine has a page that answers, and sockets are
+/// served while networks compute. A thread that has a core for itself stays on it. Where there are fewer threads than
+/// cores the system moves them: other processes may have settled on the same few.
 ///
 /// # Errors
 /// When the system starts no threads, or the pool was started before.
@@ -25,13 +30,13 @@ pub fn start_pool(threads: Option<NonZeroUsize>) -> Result<(), ThreadPoolBuildEr
     };
     let has_each = cores.len() == count;
     let builder = ThreadPoolBuilder::new().num_threads(count).thread_name(|at| format!("compute-{at}"));
-    builder
-        .start_handler(move |at| {
-            if has_each {
-                stay_on(cores[at])
-            }
-        })
-        .build_global()
+    let start = move |at: usize| {
+        let_others_first();
+        if has_each {
+            stay_on(cores[at]);
+        }
+    };
+    builder.start_handler(start).build_global()
 }
 
 /// The first CPU of each physical core that this process may run on; nothing where that is not known.
@@ -65,6 +70,14 @@ fn cpus(list: &str) -> Vec<usize> {
         Some(first.parse().ok()?..=last.parse().ok()?)
     };
     list.trim().split(',').filter_map(range).flatten().collect()
+}
+
+/// Gives this thread a third of the weight that others have.
+fn let_others_first() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a thread keeps its priority");
+    }
 }
 
 /// Keeps this thread on a CPU.

@@ -33,6 +33,8 @@ def answered(command, state):
     if kind == "write" and isinstance(value, str):
         answer["unwritten"] = value
     elif kind == "write":
+        # numpy knows no bf16.
+        value = value.float() if hasattr(value, "float") else value
         save_file({"output": np.ascontiguousarray(value, dtype=np.float32)}, state["spec"]["output"])
     return answer
 

@@ -26,7 +26,7 @@ def prepare(spec):
 
     @torch.no_grad()
     def compute():
-        return networks.channels_last(network(*inputs)).float()
+        return networks.channels_last(network(*inputs))
 
     if "compile" in spec["engine"]:
         compute()

@@ -105,16 +105,18 @@ fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut report = Report::new(&setting, args.command);
     let cases = cases::all(setting.quick, threads);
     let cases: Vec<_> = cases.into_iter().filter(|case| is_chosen(case.id, &case.name)).collect();
+    // Parts of a run are no table of record.
+    let document = args.document.filter(|_| args.names.is_empty() && !setting.quick);
     networks::run(&cases, &setting, |outcome| {
         print!("{}", report::tables::case(&outcome, report.peaks(), threads));
         report.outcomes.push(outcome);
+        report.save(&setting.folder, document.as_deref())
     })?;
     for benchmark in server::BENCHMARKS.iter().filter(|benchmark| is_chosen(benchmark.id, benchmark.name)) {
         report.quantities.extend(benchmark.run(&setting)?);
+        report.save(&setting.folder, document.as_deref())?;
     }
-    // Parts of a run are no table of record.
-    let document = args.document.filter(|_| args.names.is_empty() && !setting.quick);
-    report.write(&setting.folder, document.as_deref())?;
+    report.print();
     report.verify()
 }
 

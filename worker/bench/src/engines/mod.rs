@@ -75,7 +75,8 @@ pub(crate) const ENGINES: &[Engine] = &[
         dtypes: &[Dtype::Fp32],
         program: Program::SdCpp,
         refuses: |work| match work {
-            Work::Unet { .. } => None,
+            Work::Unet { batch: 1, .. } => None,
+            Work::Unet { .. } => Some("its library draws pictures one by one"),
             _ => Some("its library draws whole pictures, and its callback tells the time of a step alone"),
         },
         is_slow: true,

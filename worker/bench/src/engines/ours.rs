@@ -24,16 +24,16 @@ pub(super) fn prepare(spec: &Spec) -> anyhow::Result<Compute> {
     };
     let files = ModelFiles::folder(&spec.model);
     Ok(match spec.work {
-        // An operation is given what it is given inside of a network: numbers of its own type.
+        // An operation is given and gives what it does inside of a network: numbers of its own type.
         Work::Conv2d { kernel, .. } => {
             let [x, weight, bias] = [&x, &tensors["weight"], &tensors["bias"]].map(|one| one.to_dtype(dtype));
             let (x, conv) = (x?, Conv2d::new(&weight?, Some(bias?), 1, Padding::same(kernel))?);
-            Box::new(move || Ok(conv2d(&x, &conv)?.to_dtype(DType::F32)?))
+            Box::new(move || Ok(conv2d(&x, &conv)?))
         }
         Work::Linear { .. } => {
             let [x, weight, bias] = [&x, &tensors["weight"], &tensors["bias"]].map(|one| one.to_dtype(dtype));
             let (x, layer) = (x?, Linear::new(&weight?, Some(bias?))?);
-            Box::new(move || Ok(linear(&x, &layer)?.to_dtype(DType::F32)?))
+            Box::new(move || Ok(linear(&x, &layer)?))
         }
         Work::Unet { .. } => {
             let config = UnetConfig::read(&files, "unet/config.json")?;

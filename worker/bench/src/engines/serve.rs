@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ impl Spec {
     }
 }
 
-/// Computes a case; f32, channels last.
+/// Computes a case; channels last.
 pub(super) type Compute = Box<dyn FnMut() -> anyhow::Result<Tensor>>;
 
 /// Answers commands until there are no more.
@@ -77,7 +77,7 @@ fn answer(command: &str, ready: &mut Option<(Spec, Compute)>) -> anyhow::Result<
     let value = compute()?;
     let seconds = start.elapsed().as_secs_f64();
     if command == "write" {
-        value.contiguous()?.save_safetensors("output", &spec.output)?;
+        value.to_dtype(DType::F32)?.contiguous()?.save_safetensors("output", &spec.output)?;
     }
     Ok(json!({ "seconds": seconds }))
 }

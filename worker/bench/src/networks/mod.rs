@@ -20,12 +20,16 @@ use crate::setting::Setting;
 /// Computes the cases on every engine; `done` is called with each.
 ///
 /// # Errors
-/// When there are no weights, or nothing to compare with. What an engine cannot do is in the outcome.
-pub(crate) fn run(cases: &[Case], setting: &Setting, mut done: impl FnMut(Outcome)) -> anyhow::Result<()> {
+/// When there are no weights, nothing to compare with, or `done` says so. What an engine cannot do is in the outcome.
+pub(crate) fn run(
+    cases: &[Case],
+    setting: &Setting,
+    mut done: impl FnMut(Outcome) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut rounds = Rounds::new(setting);
     for (at, case) in cases.iter().enumerate() {
         eprintln!("({}/{}) {} {} {}", at + 1, cases.len(), case.id, case.name, case.dtype.name());
-        done(rounds.run(case).with_context(|| case.name.clone())?);
+        done(rounds.run(case).with_context(|| case.name.clone())?)?;
     }
     Ok(())
 }

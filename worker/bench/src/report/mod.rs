@@ -57,15 +57,20 @@ impl Report {
         &self.peaks
     }
 
-    /// Prints the verdicts, and writes all to `folder` in both forms, and to `document` where there is one.
+    /// Prints the verdicts.
+    pub(crate) fn print(&self) {
+        print!("{}", tables::quantities(&self.quantities));
+        print!("\n{}", tables::verdicts(&self.verdicts));
+    }
+
+    /// Writes all so far to `folder` in both forms, and to `document` where there is one, so that a run that is broken off
+    /// leaves what it measured.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub(crate) fn write(&mut self, folder: &Path, document: Option<&Path>) -> anyhow::Result<()> {
+    pub(crate) fn save(&mut self, folder: &Path, document: Option<&Path>) -> anyhow::Result<()> {
         self.verdicts = verdicts::all(&self.outcomes, &self.quantities, &self.peaks, self.machine.threads);
         let markdown = self.markdown()?;
-        print!("{}", tables::quantities(&self.quantities));
-        print!("\n{}", tables::verdicts(&self.verdicts));
         fs::write(folder.join("cpu.md"), &markdown)?;
         fs::write(folder.join("cpu.json"), serde_json::to_vec_pretty(self)?)?;
         if let Some(document) = document {

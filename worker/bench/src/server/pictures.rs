@@ -84,11 +84,16 @@ async fn one(wish: Wish, dtype: Dtype, expected: &[f32], setting: &Setting) -> a
             Err(error) => quantities.push(absent(peer.name, format!("{error:#}"))),
         }
     }
+    warm_up(&mut contestants, wish, expected).await;
+    // Started when others are ready: some compile for minutes, and a connection that nothing is said on is closed meanwhile.
     match host::start(wish.model, dtype, setting.threads, &[], setting).await {
-        Ok(worker) => contestants.push(Contestant::new(OURS, Painter::Ours(Box::new(worker)))),
+        Ok(worker) => {
+            let mut ours = [Contestant::new(OURS, Painter::Ours(Box::new(worker)))];
+            warm_up(&mut ours, wish, expected).await;
+            contestants.extend(ours);
+        }
         Err(error) => quantities.push(absent(OURS, format!("{error:#}"))),
     }
-    warm_up(&mut contestants, wish, expected).await;
     let repeats = if setting.quick { 3 } else { 5 };
     for repeat in 0..repeats {
         for contestant in &mut contestants {
