@@ -7,6 +7,7 @@
 //! | [`mod@test`] | `cargo xtask test`: every check of the repository |
 //! | [`cuda`] | `cargo xtask cuda`: a worker that draws on NVIDIA GPUs |
 //! | [`devices`] | `cargo xtask check-devices`: the code for GPUs, as far as a compiler can tell |
+//! | [`sanitizer`] | the kernels under AddressSanitizer, a stage of the tests |
 //! | [`fuzz`] | `cargo xtask fuzz`: the fuzz targets, built and run |
 //! | [`golden`] | `cargo xtask golden`: what the tests compare with, made anew |
 //! | [`gpu_kit`] | `cargo xtask gpu-kit`: what shows on another machine what the worker does on its GPU |
@@ -34,6 +35,7 @@ mod golden;
 mod gpu_kit;
 mod install;
 mod peers;
+mod sanitizer;
 mod serve;
 mod soak;
 mod stage;

@@ -7,7 +7,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::stage::Stages;
 use crate::toolchain::WasmToolchain;
-use crate::{devices, fuzz, install, web, workspace};
+use crate::{devices, fuzz, install, sanitizer, web, workspace};
 
 /// Features of the worker that the tests spawn: the client inside, so that a browser has a page to open.
 const WORKER_FEATURES: &str = "sd-worker/embed-client";
@@ -33,7 +33,8 @@ struct Skip {
 
 /// Runs the command.
 pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
-    let mut stages = Stages::new(if args.fast { 5 } else { 11 });
+    let unsanitized = sanitizer::lacks(shell);
+    let mut stages = Stages::new(if args.fast { 5 } else { 11 + usize::from(unsanitized.is_none()) });
     if !args.fast {
         stages.run("format", || Ok(cargo(shell, "fmt").args(["--all", "--check"]).run()?))?;
     }
@@ -73,6 +74,10 @@ pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
     })?;
     if !args.fast {
         stages.run("fuzz targets, built", || fuzz::build(shell))?;
+        match unsanitized {
+            None => stages.run("kernels under AddressSanitizer", || sanitizer::run(shell))?,
+            Some(why) => stages.remark(format!("SKIPPED: the kernels under AddressSanitizer, because {why}")),
+        }
     }
     stages.run("tests", || tests(shell, &skips, &args.names))?;
     stages.summarize();
