@@ -29,9 +29,7 @@ use crate::{long, with};
 
 /// A job of another device that is still being drawn when a test has done what it does meanwhile.
 fn lasting(id: &str) -> Value {
-    // Half as large again as what lasts for one look: pages are busy while it does.
-    let side = LASTING_PX / 2 * 3;
-    with(long(), json!({"id": id, "prompt": id, "width": side, "height": side}))
+    with(long(), json!({"id": id, "prompt": id, "width": LASTING_PX, "height": LASTING_PX}))
 }
 
 #[tokio::test]
@@ -107,7 +105,7 @@ async fn cancels_in_the_middle(page: &Page<'_>, worker: &Worker) -> Result<()> {
 }
 
 async fn finds_the_job_after_a_reload(page: &Page<'_>) -> Result<()> {
-    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: Some(LASTING_PX) }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: Some(512) }).await?;
     page.until_previews(2).await?;
     let id = page.job_id().await?;
     page.reload().await?;
@@ -147,7 +145,7 @@ async fn a_lost_connection_is_shown_repaired_and_resumed() -> Result<()> {
     let wire = Proxy::start(&worker).await?;
     let browser = Browser::start(Graphics::Canvas2d).await?;
     let page = Page::open(&browser, &wire.url()).await?;
-    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: Some(LASTING_PX) }).await?;
+    page.submit(&Job { prompt: "mountains at noon", steps: 60, seed: 9, side_px: Some(512) }).await?;
     page.until_previews(2).await?;
     let id = page.job_id().await?;
     wire.cut();

@@ -19,7 +19,7 @@ pub(crate) struct Job {
 }
 
 /// A side so long that a picture is still being drawn when a test has done what it does meanwhile.
-pub(crate) const LASTING_PX: u32 = 512;
+pub(crate) const LASTING_PX: u32 = 768;
 
 /// A preview that was on the canvas.
 #[derive(Debug)]
