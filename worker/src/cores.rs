@@ -30,40 +30,36 @@ pub fn start_pool(threads: Option<NonZeroUsize>) -> Result<(), ThreadPoolBuildEr
     };
     let has_each = cores.len() == count;
     let builder = ThreadPoolBuilder::new().num_threads(count).thread_name(|at| format!("compute-{at}"));
-    let start = move |at: usize| {
-        let_others_first();
-        if has_each {
-            stay_on(cores[at]);
-        }
-    };
-    builder.start_handler(start).build_global()
+    builder.start_handler(move |at| settle(has_each.then(|| cores[at]))).build_global()
 }
 
 /// The first CPU of each physical core that this process may run on; nothing where that is not known.
+#[cfg(target_os = "linux")]
 fn physical() -> Vec<usize> {
-    #[cfg(target_os = "linux")]
-    {
-        let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
-        let allowed: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
-        let siblings = |cpu: usize| {
-            let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-            std::fs::read_to_string(path).map_or_else(|_| vec![cpu], |list| cpus(&list))
-        };
-        firsts(&allowed, siblings)
-    }
-    #[cfg(not(target_os = "linux"))]
+    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    let allowed: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+    let siblings = |cpu: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        std::fs::read_to_string(path).map_or_else(|_| vec![cpu], |list| cpus(&list))
+    };
+    firsts(&allowed, siblings)
+}
+
+/// Other systems do not tell.
+#[cfg(not(target_os = "linux"))]
+fn physical() -> Vec<usize> {
     Vec::new()
 }
 
 /// Those of `allowed` that are the first of their siblings in it.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux tells"))]
+#[cfg(any(target_os = "linux", test))]
 fn firsts(allowed: &[usize], siblings: impl Fn(usize) -> Vec<usize>) -> Vec<usize> {
     let is_first = |cpu: &usize| !siblings(*cpu).iter().any(|other| other < cpu && allowed.contains(other));
     allowed.iter().copied().filter(is_first).collect()
 }
 
 /// The CPUs of a list such as `0-3,8`, as Linux writes it.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux tells"))]
+#[cfg(any(target_os = "linux", test))]
 fn cpus(list: &str) -> Vec<usize> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -72,27 +68,23 @@ fn cpus(list: &str) -> Vec<usize> {
     list.trim().split(',').filter_map(range).flatten().collect()
 }
 
-/// Gives this thread a third of the weight that others have.
-fn let_others_first() {
-    #[cfg(target_os = "linux")]
+/// Gives this thread a third of the weight that others have, and keeps it on `cpu` where there is one.
+#[cfg(target_os = "linux")]
+fn settle(cpu: Option<usize>) {
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!(error = &error as &dyn std::error::Error, "a thread keeps its priority");
     }
+    let Some(cpu) = cpu else { return };
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(cpu);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &cpus) {
+        tracing::debug!(cpu, error = &error as &dyn std::error::Error, "a thread is not kept on its core");
+    }
 }
 
-/// Keeps this thread on a CPU.
-fn stay_on(cpu: usize) {
-    #[cfg(target_os = "linux")]
-    {
-        let mut cpus = rustix::thread::CpuSet::new();
-        cpus.set(cpu);
-        if let Err(error) = rustix::thread::sched_setaffinity(None, &cpus) {
-            tracing::debug!(cpu, error = &error as &dyn std::error::Error, "a thread is not kept on its core");
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _: usize = cpu;
-}
+/// Other systems have no priority for a thread alone.
+#[cfg(not(target_os = "linux"))]
+fn settle(_: Option<usize>) {}
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@
 //! * The engine thread of a device owns every model and tensor on it, those of preview decoders excepted; tokio does I/O only.
 //! * `jobs` and `engine` meet in a bounded queue, a log and a cancel token, and nowhere else.
 //! * `diffusion` names no tokio, axum or protocol.
-//! * There are no globals: everything hangs on the call of [`run`].
+//! * There are no globals but the threads that [`cores`] starts: everything else hangs on the call of [`run`].
 
 pub mod access;
 #[cfg(feature = "builtin-model")]

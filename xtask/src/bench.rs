@@ -19,8 +19,8 @@ pub(crate) struct BenchArgs {
 #[derive(Subcommand)]
 enum Device {
     /// The benchmarks C0–C10 on the CPU, beside PyTorch, OpenVINO, stable-diffusion.cpp and stock candle. The tables go
-    /// to target/bench/cpu.md and cpu.json, and those of a whole run into docs/performance.md as well; 20 GB of weights,
-    /// packed ones, converted models and compiled ones stay in target/bench.
+    /// to target/bench/cpu.md and cpu.json, and those of a whole run into docs/performance.md as well; some 20 GB of
+    /// weights, packed ones, converted models and compiled ones stay in target/bench.
     Cpu {
         /// Latents of 32×32, and fewer cases, engines and repeats.
         #[arg(long)]

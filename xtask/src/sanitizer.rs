@@ -1,5 +1,7 @@
 //! The kernels' tests under AddressSanitizer, which sees every read and write beyond the memory that it belongs to.
 
+use std::path::Path;
+
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
@@ -13,9 +15,11 @@ pub(crate) fn lacks(shell: &Shell) -> Option<String> {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return Some("it is set up for Linux on x86-64".into());
     }
-    let library = cmd!(shell, "rustc --print target-libdir").quiet().read().ok()?;
-    let runtime = std::path::Path::new(&library).join("librustc-stable_rt.asan.a");
-    (!runtime.exists()).then(|| format!("the compiler came without {}; rustup's has it", runtime.display()))
+    let library = match cmd!(shell, "rustc --print target-libdir").quiet().read() {
+        Ok(library) => Path::new(&library).join("librustc-stable_rt.asan.a"),
+        Err(error) => return Some(format!("the compiler does not say where its libraries are: {error}")),
+    };
+    (!library.exists()).then(|| format!("the compiler came without {}; rustup's has it", library.display()))
 }
 
 /// Runs them.

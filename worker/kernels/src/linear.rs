@@ -91,14 +91,14 @@ impl Window {
     }
 }
 
-/// The patches under a window, one after the other: numbers ordered (y, x, channel).
-struct Patches<'a, N> {
+/// The patches under a window, gathered one after the other: numbers ordered (y, x, channel).
+struct Gathered<'a, N> {
     numbers: &'a [N],
     window: Window,
     places: [usize; 2],
 }
 
-impl<N: Number> Source<N> for Patches<'_, N> {
+impl<N: Number> Source<N> for Gathered<'_, N> {
     fn rows(&self) -> usize {
         self.window.batch * self.places[0] * self.places[1]
     }
@@ -109,7 +109,7 @@ impl<N: Number> Source<N> for Patches<'_, N> {
     }
 }
 
-impl<N: Number> Patches<'_, N> {
+impl<N: Number> Gathered<'_, N> {
     /// Writes the numbers `depth` of a patch.
     #[inline(always)]
     fn gather(&self, row: usize, depth: &Range<usize>, to: &mut [N]) {
@@ -149,20 +149,21 @@ pub(crate) fn conv2d<N: Number>(
     }
     let places = window.places().expect("the window fits into the padded picture");
     // Whatever the picture's size: sums in another order are others in their last digits.
-    if window.is_doubled() && weights.has_phases() {
-        let pixels = Window { seen: window.size, ..window };
-        let phases = weights.phases();
-        if let Some(padded) = Padded::of(x, pixels, &phases[0]) {
-            let mut output = Output::new(batch * places[0] * places[1] * weights.columns());
-            for (phase, weights) in phases.iter().enumerate() {
-                product_into(path, &padded.phase(phase), weights, ending, output.parts());
-            }
-            // SAFETY: the four phases have every row between them.
-            return unsafe { output.written() };
+    if window.is_doubled()
+        && weights.has_phases()
+        && let Some(padded) = Padded::of(x, Window { seen: window.size, ..window }, &weights.phases()[0])
+    {
+        let columns = weights.columns() / ending.activation.parts();
+        let mut output = Output::new(batch * places[0] * places[1] * columns);
+        for (phase, weights) in weights.phases().iter().enumerate() {
+            product_into(path, &padded.phase(phase), weights, ending, output.parts());
         }
+        // SAFETY: the four phases have every row between them.
+        return unsafe { output.written() };
     }
-    match Padded::<N>::pays(window).then(|| Padded::of(x, window, weights)).flatten() {
+    let padded = if Padded::<N>::pays(window) { Padded::of(x, window, weights) } else { None };
+    match padded {
         Some(padded) => product(path, &padded.patches(), weights, ending),
-        None => product(path, &Patches { numbers: x, window, places }, weights, ending),
+        None => product(path, &Gathered { numbers: x, window, places }, weights, ending),
     }
 }

@@ -74,10 +74,10 @@ macro_rules! intrinsic {
     };
 }
 
-/// The lanes of the first `count` of a vector.
+/// The lanes of the first `count` of a vector, from none to all.
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
-    (u32::MAX >> (32 - count)) as u16
+    ((1u32 << count) - 1) as u16
 }
 
 /// Numbers of bf16 as f32.
