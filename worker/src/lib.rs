@@ -19,6 +19,7 @@
 //! | [`outputs`] | finished pictures → files with their parameters inside; previews → files |
 //! | [`models`] | catalogue and sources of models |
 //! | [`metrics`] | what an operator watches |
+//! | [`allocator`] | the memory that networks compute in |
 //! | [`cores`] | the cores of the CPU that networks compute on |
 //! | [`device`] | where tensors live, and in which type |
 //! | [`diffusion`] | pure compute: families, networks, operations, schedulers |
@@ -28,9 +29,10 @@
 //! * The engine thread of a device owns every model and tensor on it, those of preview decoders excepted; tokio does I/O only.
 //! * `jobs` and `engine` meet in a bounded queue, a log and a cancel token, and nowhere else.
 //! * `diffusion` names no tokio, axum or protocol.
-//! * There are no globals but the threads that [`cores`] starts: everything else hangs on the call of [`run`].
+//! * There are no globals but [`allocator`] and the threads that [`cores`] starts: everything else hangs on the call of [`run`].
 
 pub mod access;
+pub mod allocator;
 #[cfg(feature = "builtin-model")]
 pub mod builtin;
 pub mod config;

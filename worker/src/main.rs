@@ -8,7 +8,7 @@ use clap::Parser as _;
 use sd_worker::access::{credentials, secret, secret::SecretKind};
 use sd_worker::config::{Command, CommandLine, Config, LogFormat};
 use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader};
-use sd_worker::{cores, device};
+use sd_worker::{allocator, cores, device};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
@@ -17,12 +17,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// A step of a network asks for the same large pieces of memory again and again; the system's allocator would give each back
-/// and have it cleared anew.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> anyhow::Result<()> {
+    allocator::keep_freed();
     let (args, is_listing) = match CommandLine::parse().command {
         Command::Token { name } => return token(&name),
         Command::Serve(args) => (args, false),

@@ -217,7 +217,8 @@ impl Drop for ViewerGuard {
     }
 }
 
-fn resident_bytes() -> u64 {
+/// Memory that this process has; zero where the system does not say.
+pub(crate) fn resident_bytes() -> u64 {
     let Ok(id) = sysinfo::get_current_pid() else { return 0 };
     let mut system = System::new();
     system.refresh_processes_specifics(

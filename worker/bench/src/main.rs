@@ -22,6 +22,7 @@ mod report;
 mod server;
 mod setting;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,10 +30,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::report::Report;
 use crate::setting::Setting;
-
-/// The worker's, for what of it is measured in here.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(about = "Compares the worker on a CPU with other programs.")]
@@ -46,7 +43,7 @@ enum What {
     /// Measures, on RAYON_NUM_THREADS threads, and needs the worker's binary in SD_WORKER_BIN.
     Run(RunArgs),
     /// Is one of the engines: reads commands and answers with seconds.
-    Serve,
+    Serve(ServeArgs),
 }
 
 #[derive(Args)]
@@ -77,10 +74,17 @@ struct RunArgs {
     names: Vec<String>,
 }
 
+#[derive(Args)]
+struct ServeArgs {
+    /// Computes as the worker does: on so many threads of its pool, and with memory kept as it keeps it.
+    #[arg(long)]
+    worker_threads: Option<NonZeroUsize>,
+}
+
 fn main() -> anyhow::Result<()> {
     match CommandLine::parse().command {
         What::Run(args) => run(args),
-        What::Serve => engines::serve::serve(),
+        What::Serve(args) => engines::serve::serve(args.worker_threads),
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `simd` | vectors of each instruction set, and the choice among them at run time |
 //! | `pool` | tasks on threads |
 //! | `memory` | aligned, reused and shared memory |
+//! | [`allocator`] | memory of results, kept between kernels |
 //!
 //! # Invariants
 //! * A result does not depend on the number of threads: every number is made by one thread, in an order that sizes alone
@@ -27,9 +28,10 @@
 //!   starts no tasks.
 //! * Scratch memory belongs to a thread and is used again; what a kernel allocates is its result.
 //! * Sizes are checked where a kernel is entered. `unsafe` is in here and nowhere above: intrinsics, whose proof is the
-//!   type of a vector; pointers of the innermost product; parts of an output that threads share; and numbers in shared bytes.
+//!   type of a vector; pointers of the innermost product; parts of an output that threads share; numbers in shared bytes; and calls of the allocator.
 //! * Knows no tensors, no files and no models.
 
+pub mod allocator;
 mod attention;
 mod kernels;
 mod linear;

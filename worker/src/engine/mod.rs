@@ -24,7 +24,7 @@ pub mod status;
 pub mod thread;
 
 pub use picture::JobPicture;
-pub use queue::{Job, JobQueue, QueueClosed, ReserveError};
+pub use queue::{Job, JobQueue, QueueClosed, ReserveError, Turn};
 pub use reporter::JobReporter;
 pub use status::EngineStatus;
 pub use thread::Engine;

@@ -15,11 +15,11 @@ use super::painter;
 use super::queue::{Job, JobQueue};
 use super::reporter::JobReporter;
 use super::status::{EngineStatus, Statuses};
-use crate::device;
 use crate::diffusion::inpaint::InpaintPlan;
 use crate::diffusion::{Finished, GenerateError, GenerationSpec, Observer, Outcome, Pipeline, Start, StepView};
 use crate::jobs::{PictureQueue, Registry};
 use crate::models::{ByteSize, LoadError, LoadProgress, LoadedModels, ModelLoader};
+use crate::{allocator, device};
 
 /// The running threads.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl EngineThread {
             Err(_) => EngineStatus::Failed(format!("the model {default} could not be loaded: see the worker's log")),
         };
         self.statuses.tell(self.index, status);
-        while let Ok((job, _turn)) = queue.take() {
+        while let Ok((job, _turn)) = queue.take(allocator::KEPT, allocator::give_back) {
             self.work(job);
         }
         self.statuses.tell(self.index, EngineStatus::Stopped);

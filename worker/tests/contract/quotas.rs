@@ -1,9 +1,10 @@
 //! What a credential may use: jobs that wait, jobs that are drawn, pixels, uploads.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use sd_worker::access::{Accounts, Caller, Credentials};
-use sd_worker::engine::EngineStatus;
+use sd_worker::engine::{EngineStatus, Job, Turn};
 use tokio::sync::watch;
 
 use super::*;
@@ -38,6 +39,11 @@ async fn submit(service: &Service, caller: &Caller, fields: Value) -> Result<Arc
     service.submit(caller, job).await.map(|submitted| submitted.cell)
 }
 
+/// The next job that is drawn, as an engine takes it.
+fn taken(queue: &Arc<JobQueue>) -> (Job, Turn) {
+    queue.take(Duration::MAX, || {}).unwrap()
+}
+
 /// Whether a submit was refused for its quota, and after which time it may come again.
 fn exhausted(submitted: Result<Arc<JobCell>, ErrorBody>) -> Option<u64> {
     let error = submitted.unwrap_err();
@@ -58,7 +64,7 @@ async fn so_many_jobs_of_a_credential_wait() {
     service.cancel(&ann(), "first").await.unwrap();
     submit(&service, &ann(), json!({})).await.expect("a place came free");
     // Bob and Ann take turns.
-    drop((queue.take().unwrap(), queue.take().unwrap()));
+    drop((taken(&queue), taken(&queue)));
     submit(&service, &ann(), json!({})).await.expect("one is drawn and waits no longer");
 }
 
@@ -67,13 +73,13 @@ async fn so_many_jobs_of_a_credential_are_drawn_at_once() {
     let (service, queue) = unattended("running-jobs = 1");
     let (one, two) = (submit(&service, &ann(), json!({})).await.unwrap(), submit(&service, &ann(), json!({})).await);
     let (two, three) = (two.unwrap(), submit(&service, &bob(), json!({"steps": 100})).await.unwrap());
-    let take = || queue.take().unwrap();
+    let take = || taken(&queue);
     let (first, turn) = take();
     let (second, other_turn) = take();
     assert_eq!((first.cell.id(), second.cell.id()), (one.id(), three.id()));
     let waiting = std::thread::Builder::new().name("engine".into()).spawn({
         let queue = Arc::clone(&queue);
-        move || queue.take().unwrap().0.cell.id().clone()
+        move || taken(&queue).0.cell.id().clone()
     });
     drop(other_turn);
     assert_eq!(queue.len(), 1, "Bob's end is no turn for Ann");
@@ -90,7 +96,7 @@ async fn pixels_that_were_not_drawn_are_given_back() {
     assert_eq!(exhausted(submit(&service, &ann(), json!({"width": 256})).await), None, "no hour brings that much");
     service.cancel(&ann(), first.id().as_str()).await.unwrap();
     let third = submit(&service, &ann(), json!({})).await.expect("the first cost nothing");
-    let (second, turn) = queue.take().unwrap();
+    let (second, turn) = taken(&queue);
     drop((second, turn));
     service.cancel(&ann(), third.id().as_str()).await.unwrap();
     submit(&service, &ann(), json!({})).await.expect("the third cost nothing");

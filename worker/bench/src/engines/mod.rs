@@ -14,6 +14,8 @@ pub(crate) mod serve;
 #[cfg(feature = "stock-candle")]
 mod stock;
 
+use std::time::Duration;
+
 use crate::cases::{Case, Dtype, Work};
 
 /// One line of the table of engines.
@@ -26,8 +28,8 @@ pub(crate) struct Engine {
     pub(crate) copies: f64,
     /// Why it computes no such thing, where it does not.
     pub(crate) refuses: fn(&Work) -> Option<&'static str>,
-    /// Whether it takes minutes to make ready, or to compute.
-    pub(crate) is_slow: bool,
+    /// Whether `--quick` has time for it.
+    pub(crate) is_quick: fn(&Work) -> bool,
 }
 
 /// What is started.
@@ -49,6 +51,10 @@ impl Engine {
     }
 }
 
+/// Between the turn of an engine and that of the next. OpenMP's threads look for work in a loop for about 15 ms before they
+/// sleep, and would keep it from its cores.
+pub(crate) const REST: Duration = Duration::from_millis(50);
+
 /// The name of ours in the table.
 pub(crate) const OURS: &str = "ours";
 /// The engine that all outputs are compared with, in fp32.
@@ -61,7 +67,7 @@ pub(crate) const SDCPP: &str = "stable-diffusion.cpp";
 /// Every engine.
 pub(crate) const ENGINES: &[Engine] = &[
     Engine { name: OURS, copies: 1.1, ..Engine::OWN },
-    Engine { name: REFERENCE, copies: 1.3, ..Engine::TORCH },
+    Engine { name: REFERENCE, copies: 1.3, is_quick: |work| !work.is_network(), ..Engine::TORCH },
     Engine {
         name: "torch channels_last",
         refuses: |work| matches!(work, Work::Linear { .. }).then_some("a product has no channels to put last"),
@@ -79,20 +85,27 @@ pub(crate) const ENGINES: &[Engine] = &[
             Work::Unet { .. } => Some("its library draws pictures one by one"),
             _ => Some("its library draws whole pictures, and its callback tells the time of a step alone"),
         },
-        is_slow: true,
+        is_quick: |_| false,
         ..Engine::TORCH
     },
     Engine {
         name: STOCK,
         dtypes: &[Dtype::Fp32],
+        is_quick: |work| !matches!(work, Work::Vae { .. }),
         // The module is private, so that builds without its feature say why the row is empty.
         ..Engine::OWN
     },
 ];
 
 impl Engine {
-    const OWN: Self =
-        Self { name: "", dtypes: &Dtype::ALL, program: Program::Own, copies: 1.3, refuses: |_| None, is_slow: false };
+    const OWN: Self = Self {
+        name: "",
+        dtypes: &Dtype::ALL,
+        program: Program::Own,
+        copies: 1.3,
+        refuses: |_| None,
+        is_quick: |_| true,
+    };
     const TORCH: Self = Self { program: Program::Python("torch_engine"), copies: 1.5, ..Self::OWN };
     const COMPILED: Self = Self {
         copies: 2.2,
@@ -101,7 +114,7 @@ impl Engine {
             Work::Unet { batch: 2.., .. } => Some("it is compiled for a batch of 1 alone, which takes minutes"),
             Work::Unet { .. } | Work::Vae { .. } => None,
         },
-        is_slow: true,
+        is_quick: |_| false,
         ..Self::TORCH
     };
 }

@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use super::serve::Spec;
-use super::{Engine, Program};
+use super::{Engine, OURS, Program};
 use crate::cases::Case;
 use crate::setting::{PYTHON, Setting};
 
@@ -52,6 +52,9 @@ impl Process {
             Program::Own => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.arg("serve");
+                if engine.name == OURS {
+                    command.args(["--worker-threads", &threads.to_string()]);
+                }
                 command
             }
         };

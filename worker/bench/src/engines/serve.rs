@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
+use sd_worker::{allocator, cores};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -46,11 +48,16 @@ impl Spec {
 /// Computes a case; channels last.
 pub(super) type Compute = Box<dyn FnMut() -> anyhow::Result<Tensor>>;
 
-/// Answers commands until there are no more.
+/// Answers commands until there are no more; with `worker_threads` on so many threads of the worker's pool, and with memory
+/// kept as it keeps it.
 ///
 /// # Errors
-/// When an answer reaches nobody.
-pub(crate) fn serve() -> anyhow::Result<()> {
+/// When there are no such threads, and when an answer reaches nobody.
+pub(crate) fn serve(worker_threads: Option<NonZeroUsize>) -> anyhow::Result<()> {
+    if let Some(threads) = worker_threads {
+        allocator::keep_freed();
+        cores::start_pool(Some(threads))?;
+    }
     let mut ready = None;
     for line in std::io::stdin().lock().lines() {
         let answer = answer(&line?, &mut ready);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Context;
 use candle_core::Tensor;
@@ -12,7 +11,7 @@ use super::inputs;
 use super::outcome::{Line, Measured, Outcome, ms};
 use crate::cases::{Case, Dtype, Work};
 use crate::engines::process::Process;
-use crate::engines::{ENGINES, Engine, OURS, REFERENCE};
+use crate::engines::{ENGINES, Engine, OURS, REFERENCE, REST};
 use crate::setting::Setting;
 
 /// Part of the memory that is free which engines may fill together.
@@ -22,8 +21,6 @@ const ENGINE_BYTES: f64 = 1.0e9;
 /// From this time on an engine is repeated [`SLOW_REPEATS`] times only.
 const SLOW_MS: f64 = 12e3;
 const SLOW_REPEATS: usize = 3;
-/// Between the engines. OpenMP's threads look for work for about 15 ms before they sleep.
-const REST: Duration = Duration::from_millis(50);
 
 /// An engine on a number of threads.
 type Contestant = (&'static Engine, usize);
@@ -104,7 +101,9 @@ impl<'a> Rounds<'a> {
 
     fn refusal(&self, engine: &Engine, case: &Case) -> Option<String> {
         let refusal = (engine.refuses)(&case.work).map(str::to_owned);
-        refusal.or_else(|| (self.setting.quick && engine.is_slow).then(|| "takes too long for --quick".into()))
+        refusal.or_else(|| {
+            (self.setting.quick && !(engine.is_quick)(&case.work)).then(|| "takes too long for --quick".into())
+        })
     }
 
     /// An engine that waits, or a new one.
@@ -131,7 +130,6 @@ impl<'a> Rounds<'a> {
                 if is_slow && repeat >= SLOW_REPEATS {
                     return true;
                 }
-                // Threads of the engine before wait for more to do in a loop, and would keep this one from its cores.
                 thread::sleep(REST);
                 let is_small = !case.work.is_network();
                 // A small operation is over before threads have woken up, so that it is called twice.

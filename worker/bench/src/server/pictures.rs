@@ -8,7 +8,7 @@ use super::Quantity;
 use super::host::{self, Model, PROMPT, Wish};
 use crate::cases::Dtype;
 use crate::engines::process::{self, Process};
-use crate::engines::{OURS, SDCPP};
+use crate::engines::{OURS, REST, SDCPP};
 use crate::networks::outcome::ms;
 use crate::setting::{Setting, builtin};
 
@@ -99,6 +99,7 @@ async fn one(wish: Wish, dtype: Dtype, expected: &[f32], setting: &Setting) -> a
         for contestant in &mut contestants {
             let is_slow = contestant.times_ms.first().is_some_and(|time| *time >= SLOW_MS);
             if contestant.fault.is_none() && (!is_slow || repeat < SLOW_REPEATS) {
+                tokio::time::sleep(REST).await;
                 contestant.fault = contestant.time(wish).await.err().map(|error| format!("{error:#}"));
             }
         }

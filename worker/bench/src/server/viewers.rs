@@ -41,7 +41,7 @@ pub(super) async fn run(setting: &Setting) -> anyhow::Result<Vec<Quantity>> {
     host::draw(&worker, &tried.job(0, "none")).await?;
     let step_ms = host::draw(&worker, &tried.job(1, "none")).await?.denoise_ms()? / STEPS_MIN;
     let every = (1e3 / FRAMES_PER_SECOND / step_ms).round().max(1.0);
-    let job_ms = if setting.quick { JOB_MS / 3.0 } else { JOB_MS };
+    let job_ms = if setting.quick { JOB_MS / 6.0 } else { JOB_MS };
     let steps = (job_ms / step_ms).clamp(STEPS_MIN, STEPS_MAX.into());
     let pace = Pace { steps: steps as usize, every: every as usize };
     let rate = 1e3 / step_ms / every;

@@ -149,11 +149,13 @@ impl JobQueue {
         Ok(())
     }
 
-    /// Waits for the next job that its owner's quota lets go. Its cost is not given back any more.
+    /// Waits for the next job that its owner's quota lets go, and calls `idle` once where none came for `patience`. The
+    /// job's cost is not given back any more.
     ///
     /// # Errors
     /// When the queue is closed; what still waited was taken out by [`close`](Self::close).
-    pub fn take(self: &Arc<Self>) -> Result<(Job, Turn), QueueClosed> {
+    pub fn take(self: &Arc<Self>, patience: Duration, idle: impl FnOnce()) -> Result<(Job, Turn), QueueClosed> {
+        let mut idle = Some(idle);
         let mut state = self.state();
         loop {
             if let Some((mut job, owner)) = state.next() {
@@ -168,7 +170,15 @@ impl JobQueue {
             }
             // Time without jobs says nothing about their pace.
             state.taken_at = None;
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let patience = if idle.is_some() { patience } else { Duration::MAX };
+            let waited = self.arrived.wait_timeout(state, patience);
+            let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = after;
+            if let Some(idle) = idle.take_if(|_| timeout.timed_out()) {
+                drop(state);
+                idle();
+                state = self.state();
+            }
         }
     }
 
@@ -318,3 +328,6 @@ fn leave(owners: &mut Vec<Option<Arc<str>>>, owner: &Option<Arc<str>>) {
         owners.swap_remove(at);
     }
 }
+
+#[cfg(test)]
+mod tests;
