@@ -50,13 +50,15 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
 pub(crate) fn lint(shell: &Shell) -> anyhow::Result<()> {
     let clippy = CudaWorkspace::prepare(shell, Kernels::Named)?.cargo(shell, "clippy");
     Ok(clippy
-        .args(["--package", "sd-worker", "--features", "cuda"])
+        .args(["--package", "sd-worker", "--package", "sd-cuda-kernels"])
+        .args(["--features", "sd-worker/cuda,sd-cuda-kernels/cuda"])
         // What does not know of CUDA was checked there already.
         .arg("--target-dir")
         .arg(workspace::target())
         // The worker's own feature alone: candle's would ask for Apple's libraries.
         .args(["--", "--deny", "warnings", "--cfg", "feature=\"metal\""])
         .env("CUDARC_CUDA_VERSION", CUDA_VERSION)
+        .env("SD_CUDA_KERNELS", "named")
         .run()?)
 }
 

@@ -38,7 +38,13 @@ pub(crate) fn run(shell: &Shell, args: &TestArgs) -> anyhow::Result<()> {
     if !args.fast {
         stages.run("format", || Ok(cargo(shell, "fmt").args(["--all", "--check"]).run()?))?;
     }
-    let toolchain = stages.run("a compiler for the browser", || WasmToolchain::obtain(shell))?;
+    let toolchain = stages.run("compilers for the browser and of C++", || {
+        // Kernels for GPUs run on the CPU as C++.
+        if !install::has(shell, "c++") {
+            install::debian_packages(shell, &["g++"])?;
+        }
+        WasmToolchain::obtain(shell)
+    })?;
     stages.run("the browser client", || web::build(shell, &toolchain))?;
     if !args.fast {
         let deny = ["--", "--deny", "warnings"];

@@ -105,12 +105,13 @@ impl Memory {
 }
 
 /// Memory from which on the system is asked for large pages.
+#[cfg(all(target_os = "linux", not(miri)))]
 const LARGE_BYTES: usize = 4 << 20;
 
 /// Asks the system to back large memory that was never touched with large pages: fewer of them are made ready and looked
 /// up. It may refuse, and then pages are small.
+#[cfg(all(target_os = "linux", not(miri)))]
 fn advise<T>(memory: &Vec<T>) {
-    #[cfg(all(target_os = "linux", not(miri)))]
     if memory.capacity() * size_of::<T>() >= LARGE_BYTES {
         let page = rustix::param::page_size();
         let start = memory.as_ptr().addr().next_multiple_of(page);
@@ -122,6 +123,10 @@ fn advise<T>(memory: &Vec<T>) {
         unsafe { rustix::mm::madvise(start_of_page, end - start, advice) }.ok();
     }
 }
+
+/// Other systems choose by themselves.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn advise<T>(_: &Vec<T>) {}
 
 thread_local! {
     /// The first for a kernel, the next for a task of it that the same thread runs.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::cases::Dtype;
 use crate::setting::Setting;
 
-/// Time between two looks at `/ready`.
-const READY_INTERVAL: Duration = Duration::from_millis(2);
+/// Time between two looks at `/ready`; more of them would take a part of the threads that load.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// Longest time that a model may take to load.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -71,10 +71,13 @@ impl ResnetBlock {
     ) -> std::result::Result<Tensor, Halt> {
         cancel.checkpoint()?;
         let shifted = Ending { shift, ..Ending::default() };
-        let y = conv2d_then(&group_norm_silu(x, &self.norm1)?, &self.conv1, shifted)?;
+        let y = group_norm_silu(x, &self.norm1)?;
         // The two convolutions are most of the time of a network.
         cancel.checkpoint()?;
+        let y = conv2d_then(&y, &self.conv1, shifted)?;
+        cancel.checkpoint()?;
         let y = group_norm_silu(&y, &self.norm2)?;
+        cancel.checkpoint()?;
         let y = match &self.shortcut {
             Some(shortcut) => conv2d_then(&y, &self.conv2, Ending::plus(&conv2d(x, shortcut)?)),
             None => conv2d_then(&y, &self.conv2, Ending::plus(x)),

@@ -5,6 +5,7 @@
 //! | [`layers`] | weights, laid out once at load: `Conv2d`, `Linear`, `GroupNorm`, `LayerNorm` |
 //! | [`mod@reference`] | the operations on candle tensor operations, on any device: the oracle of every faster path |
 //! | [`mod@cpu`] | the operations on [`sd_kernels`], for f32 and bf16 on the CPU |
+//! | `cuda` | the operations on `sd_cuda_kernels` and cuBLAS, in builds with the feature `cuda` |
 //!
 //! Networks call the functions of this file and never name a path below: which one is taken is said by where the weights
 //! were laid out for, or by where the activations are. A device's own kernels stand behind the same signatures and are
@@ -17,6 +18,8 @@
 //! * Scratch memory is bounded by [`SCRATCH_BYTES_MAX`], whatever the picture's size.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod layers;
 pub mod reference;
 
@@ -26,7 +29,12 @@ pub use sd_kernels::{Activation, Stored};
 
 pub use layers::{Conv2d, GroupNorm, LayerNorm, Linear, Packed, Padding};
 
+/// What computes where the kernels of the CPU do not; it looks for itself what it is given.
+#[cfg(feature = "cuda")]
+use self::cuda as elsewhere;
 use self::layers::Weight;
+#[cfg(not(feature = "cuda"))]
+use self::reference as elsewhere;
 
 /// What follows a product or a convolution, in this order. Done with it, a number is written to memory once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,7 +99,7 @@ pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
 pub fn conv2d_then(x: &Tensor, conv: &Conv2d, ending: Ending) -> Result<Tensor> {
     match &conv.weight {
         Weight::Packed(weight) => cpu::conv2d(Path::detected(), x, conv, weight, ending),
-        Weight::Rows(_) => reference::conv2d(x, conv, ending),
+        Weight::Rows(_) => elsewhere::conv2d(x, conv, ending),
     }
 }
 
@@ -102,7 +110,7 @@ pub fn conv2d_then(x: &Tensor, conv: &Conv2d, ending: Ending) -> Result<Tensor> 
 pub fn upsample_conv2d(x: &Tensor, conv: &Conv2d, size: [usize; 2], ending: Ending) -> Result<Tensor> {
     match &conv.weight {
         Weight::Packed(weight) => cpu::upsample_conv2d(Path::detected(), x, conv, weight, size, ending),
-        Weight::Rows(_) => reference::upsample_conv2d(x, conv, size, ending),
+        Weight::Rows(_) => elsewhere::upsample_conv2d(x, conv, size, ending),
     }
 }
 
@@ -121,7 +129,7 @@ pub fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
 pub fn linear_then(x: &Tensor, linear: &Linear, ending: Ending) -> Result<Tensor> {
     match &linear.weight {
         Weight::Packed(weight) => cpu::linear(Path::detected(), x, linear, weight, ending),
-        Weight::Rows(_) => reference::linear(x, linear, ending),
+        Weight::Rows(_) => elsewhere::linear(x, linear, ending),
     }
 }
 
@@ -133,7 +141,7 @@ pub fn group_norm(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
     if cpu::computes(x) {
         cpu::group_norm(Path::detected(), x, norm, Activation::Identity)
     } else {
-        reference::group_norm(x, norm)
+        elsewhere::group_norm(x, norm)
     }
 }
 
@@ -145,7 +153,7 @@ pub fn group_norm_silu(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
     if cpu::computes(x) {
         cpu::group_norm(Path::detected(), x, norm, Activation::Silu)
     } else {
-        reference::group_norm_silu(x, norm)
+        elsewhere::group_norm_silu(x, norm)
     }
 }
 
@@ -154,7 +162,7 @@ pub fn group_norm_silu(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
 /// # Errors
 /// When shapes do not fit or memory runs out.
 pub fn layer_norm(x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
-    if cpu::computes(x) { cpu::layer_norm(Path::detected(), x, norm) } else { reference::layer_norm(x, norm) }
+    if cpu::computes(x) { cpu::layer_norm(Path::detected(), x, norm) } else { elsewhere::layer_norm(x, norm) }
 }
 
 /// Multi-head attention (Vaswani et al. 2017, equation 1): `q` is `[batch, queries, heads · d]`, `k` and `v` are
@@ -166,7 +174,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Ten
     if cpu::computes(q) {
         cpu::attention(Path::detected(), q, k, v, heads)
     } else {
-        reference::attention(q, k, v, heads)
+        elsewhere::attention(q, k, v, heads)
     }
 }
 

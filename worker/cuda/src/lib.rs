@@ -1,0 +1,49 @@
+//! The arithmetic of diffusion networks on NVIDIA GPUs that CUDA's libraries have no kernels for: normalisations, what
+//! follows a product, patches of convolutions, and attention, channels last, in f32, f16 and bf16.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`launch`] | what a GPU is told: a kernel, its blocks and threads, its arguments |
+//! | [`norm`] [`ending`] [`patches`] [`attention`] | the launches of each operation, from its sizes |
+//! | `device` | hands launches to a GPU, in builds with the feature `cuda` |
+//!
+//! The kernels themselves lie in `kernels/`, in CUDA's C++. They compile for GPUs with `nvcc`, and for any CPU with
+//! `emulator/`, where tests hold every one of them against plain sums: sizes, order of arguments and indices are the same
+//! there.
+//!
+//! # Invariants
+//! * Sums, statistics and functions are in f32; what is read and written is rounded, nothing between. Scores of attention
+//!   are weights of 16 bits before they meet values.
+//! * A launch says how large each memory is that it reads or writes, and none is started on a smaller one.
+//! * Knows no tensors, no files and no models.
+
+pub mod attention;
+#[cfg(feature = "cuda")]
+mod device;
+pub mod ending;
+pub mod launch;
+pub mod norm;
+pub mod patches;
+
+#[cfg(feature = "cuda")]
+pub use device::{Made, run};
+pub use launch::{Argument, Launch, Module, Number};
+
+/// What follows a sum, by the number that the kernels know it by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Identity = 0,
+    /// `max(x, 0)`
+    Relu = 1,
+    /// `x · sigmoid(x)`
+    Silu = 2,
+    /// `x · sigmoid(1.702 x)`
+    QuickGelu = 3,
+    /// `x · Φ(x)`
+    GeluErf = 4,
+    /// The first half of the columns times [`Self::GeluErf`] of the second.
+    Geglu = 5,
+}
