@@ -91,7 +91,7 @@ pub(crate) const ENGINES: &[Engine] = &[
     Engine {
         name: STOCK,
         dtypes: &[Dtype::Fp32],
-        is_quick: |work| !matches!(work, Work::Vae { .. }),
+        is_quick: |work| !work.is_network(),
         // The module is private, so that builds without its feature say why the row is empty.
         ..Engine::OWN
     },

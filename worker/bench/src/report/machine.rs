@@ -38,7 +38,8 @@ impl Machine {
         };
         let flags = field("flags").unwrap_or_default();
         let has = |name: &&&str| flags.split_whitespace().any(|flag| flag == **name);
-        let mut versions = vec![("rustc".to_owned(), said(Command::new("rustc").arg("--version")))];
+        let mut versions =
+            vec![("rustc".to_owned(), said(Command::new("rustc").arg("--version")).replace("rustc ", ""))];
         versions.push(("candle".to_owned(), locked("candle-core").unwrap_or_default().to_owned()));
         versions.extend(PACKAGES.map(|name| (name.to_owned(), installed(&setting.python, name))));
         let sdcpp = setting.sdcpp.as_ref().map_or_else(Clone::clone, |python| installed(python, SDCPP));
