@@ -124,9 +124,7 @@ extern "C" int emulate(const char *name, const unsigned *grid, const unsigned *b
     size_t count = (size_t)block[0] * block[1] * block[2];
     threads.resize(count);
     for (Thread &thread : threads) {
-        if (!thread.stack) {
-            thread.stack = std::make_unique<unsigned char[]>(STACK_BYTES);
-        }
+        thread.stack = std::make_unique<unsigned char[]>(STACK_BYTES);
     }
     messages.assign((count + WARP - 1) / WARP * WARP * 64, 0);
     // As on a GPU it holds anything.

@@ -70,7 +70,7 @@ template <class N, int WIDTH> __device__ inline void write(N *to, const Pack<N, 
     *reinterpret_cast<Pack<N, WIDTH> *>(to) = pack;
 }
 
-// What follows a sum; the numbers are those of `Activation` in Rust.
+// What follows a sum; `known` in launch.rs has the same numbers.
 enum Activation { IDENTITY = 0, RELU = 1, SILU = 2, QUICK_GELU = 3, GELU = 4, GEGLU = 5 };
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }

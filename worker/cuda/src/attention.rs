@@ -1,5 +1,7 @@
 //! Attention.
 
+use sd_kernels::Attention;
+
 use crate::launch::{Argument, Launch, Module, Number, int, size};
 
 /// Queries of a block.
@@ -15,64 +17,45 @@ const WIDTHS: [usize; 8] = [16, 32, 48, 64, 80, 96, 128, 160];
 /// Channels that are read together.
 const PACK: usize = 8;
 
-/// Multi-head attention with a running softmax (Vaswani et al. 2017; Dao 2023).
-#[derive(Clone, Copy, Debug)]
-pub struct Attention {
-    /// Items that see nothing of each other.
-    pub batch: usize,
-    /// Of an item.
-    pub queries: usize,
-    /// Of an item, at least one.
-    pub keys: usize,
-    /// Of each query and key.
-    pub heads: usize,
-    /// Of a head.
-    pub channels: usize,
-    /// Whether query *i* sees keys `0..=i` only.
-    pub is_causal: bool,
-}
+/// Slots of the memory that the launch names: `[batch, queries, heads, channels]`.
+pub const Q: usize = 0;
+/// `[batch, keys, heads, channels]`
+pub const K: usize = 1;
+/// Of the size of [`K`].
+pub const V: usize = 2;
+/// The result, of the size of [`Q`].
+pub const Y: usize = 3;
 
-impl Attention {
-    /// Slots of the memory that the launch names: `[batch, queries, heads, channels]`.
-    pub const Q: usize = 0;
-    /// `[batch, keys, heads, channels]`
-    pub const K: usize = 1;
-    /// Of the size of [`Self::K`].
-    pub const V: usize = 2;
-    /// The result, of the size of [`Self::Q`].
-    pub const Y: usize = 3;
-
-    /// The kernel; nothing for f32, and where the sizes are beyond it.
-    pub fn launch(&self, number: Number) -> Option<Launch> {
-        let Self { batch, queries, keys, heads, channels, is_causal } = *self;
-        let width = WIDTHS.into_iter().find(|width| *width >= channels)?;
-        let most = usize::from(u16::MAX);
-        if number == Number::F32 || channels == 0 || !channels.is_multiple_of(PACK) || keys == 0 {
-            return None;
-        }
-        if heads > most || batch > most {
-            return None;
-        }
-        let memory =
-            |slot, tokens| Argument::Memory { slot, bytes: batch * tokens * heads * channels * number.bytes() };
-        let arguments = vec![
-            memory(Self::Q, queries),
-            memory(Self::K, keys),
-            memory(Self::V, keys),
-            memory(Self::Y, queries),
-            int(queries)?,
-            int(keys)?,
-            int(channels)?,
-            Argument::Int(is_causal.into()),
-            Argument::Float((channels as f32).sqrt().recip()),
-        ];
-        Some(Launch {
-            module: Module::Attention,
-            kernel: format!("attention_{}_{width}", number.name()),
-            grid: [size(queries.div_ceil(QUERIES)), size(heads), size(batch)],
-            block: [size(THREADS), 1, 1],
-            block_bytes: size(2 * KEYS * (width + APART) * number.bytes()),
-            arguments,
-        })
+/// The kernel of attention with a running softmax (Vaswani et al. 2017; Dao 2023); nothing for f32, and where the sizes are
+/// beyond it.
+pub fn launch(shape: Attention, number: Number) -> Option<Launch> {
+    let Attention { batch, queries, keys, heads, channels, causal } = shape;
+    let width = WIDTHS.into_iter().find(|width| *width >= channels)?;
+    let most = usize::from(u16::MAX);
+    if number == Number::F32 || channels == 0 || !channels.is_multiple_of(PACK) || keys == 0 {
+        return None;
     }
+    if heads > most || batch > most {
+        return None;
+    }
+    let memory = |slot, tokens| Argument::Memory { slot, bytes: batch * tokens * heads * channels * number.bytes() };
+    let arguments = vec![
+        memory(Q, queries),
+        memory(K, keys),
+        memory(V, keys),
+        memory(Y, queries),
+        int(queries)?,
+        int(keys)?,
+        int(channels)?,
+        Argument::Int(causal.into()),
+        Argument::Float((channels as f32).sqrt().recip()),
+    ];
+    Some(Launch {
+        module: Module::Attention,
+        kernel: format!("attention_{}_{width}", number.name()),
+        grid: [size(queries.div_ceil(QUERIES)), size(heads), size(batch)],
+        block: [size(THREADS), 1, 1],
+        block_bytes: size(2 * KEYS * (width + APART) * number.bytes()),
+        arguments,
+    })
 }

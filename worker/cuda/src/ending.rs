@@ -1,7 +1,8 @@
 //! What follows a product.
 
-use crate::Activation;
-use crate::launch::{Argument, Launch, Module, Number, int};
+use sd_kernels::Activation;
+
+use crate::launch::{Argument, Launch, Module, Number, int, known};
 
 /// Bias, shift, gate, residual and activation of `[rows, columns]` sums, in this order.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +54,7 @@ impl Ending {
             int(columns)?,
             int(rows.div_ceil(shift_items.max(1)))?,
             Argument::Int((shift_items > 1).into()),
-            Argument::Int(activation as i32),
+            known(activation),
         ];
         // What they are called with twice is beyond them as well.
         int(self.width())?;

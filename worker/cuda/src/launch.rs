@@ -1,5 +1,7 @@
 //! What a GPU is told: a kernel, its blocks and threads, its arguments.
 
+use sd_kernels::Activation;
+
 /// Threads that do the same at a time.
 pub(crate) const WARP: usize = 32;
 /// Threads of a block, about: enough to hide how long memory takes, few enough for several blocks at once.
@@ -106,6 +108,18 @@ impl Launch {
         let blocks = items.div_ceil(THREADS).clamp(1, BLOCKS_MAX);
         Self { module, kernel, grid: [size(blocks), 1, 1], block: [size(THREADS), 1, 1], block_bytes: 0, arguments }
     }
+}
+
+/// An activation, by the number that the kernels know it by.
+pub(crate) fn known(activation: Activation) -> Argument {
+    Argument::Int(match activation {
+        Activation::Identity => 0,
+        Activation::Relu => 1,
+        Activation::Silu => 2,
+        Activation::QuickGelu => 3,
+        Activation::GeluErf => 4,
+        Activation::Geglu => 5,
+    })
 }
 
 /// A size as launches say it.

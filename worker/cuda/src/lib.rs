@@ -15,7 +15,7 @@
 //! * Sums, statistics and functions are in f32; what is read and written is rounded, nothing between. Scores of attention
 //!   are weights of 16 bits before they meet values.
 //! * A launch says how large each memory is that it reads or writes, and none is started on a smaller one.
-//! * Knows no tensors, no files and no models.
+//! * Shapes are those of [`sd_kernels`]. Knows no tensors, no files and no models.
 
 pub mod attention;
 #[cfg(feature = "cuda")]
@@ -28,22 +28,3 @@ pub mod patches;
 #[cfg(feature = "cuda")]
 pub use device::{Made, run};
 pub use launch::{Argument, Launch, Module, Number};
-
-/// What follows a sum, by the number that the kernels know it by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    Identity = 0,
-    /// `max(x, 0)`
-    Relu = 1,
-    /// `x · sigmoid(x)`
-    Silu = 2,
-    /// `x · sigmoid(1.702 x)`
-    QuickGelu = 3,
-    /// `x · Φ(x)`
-    GeluErf = 4,
-    /// The first half of the columns times [`Self::GeluErf`] of the second.
-    Geglu = 5,
-}

@@ -1,7 +1,8 @@
 //! Normalisations.
 
-use crate::Activation;
-use crate::launch::{Argument, BLOCK_BYTES_MAX, Launch, Module, Number, THREADS, THREADS_MAX, WARP, int, size};
+use sd_kernels::Activation;
+
+use crate::launch::{Argument, BLOCK_BYTES_MAX, Launch, Module, Number, THREADS, THREADS_MAX, WARP, int, known, size};
 
 /// Numbers that a block takes of an item, about.
 const PIECE_NUMBERS: usize = 1 << 14;
@@ -82,7 +83,7 @@ impl GroupNorm {
             &[memory(Self::X, numbers), memory(Self::MOMENTS, moments), memory(Self::WEIGHT, weights)][..],
             &[memory(Self::BIAS, weights), memory(Self::Y, numbers)],
             &sizes[..],
-            &[Argument::Float(eps), Argument::Int(activation as i32)],
+            &[Argument::Float(eps), known(activation)],
         ]
         .concat();
         Some([

@@ -3,11 +3,11 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult};
-use sd_cuda_kernels::attention::Attention;
 use sd_cuda_kernels::ending::Ending;
 use sd_cuda_kernels::norm::{GroupNorm, LayerNorm};
 use sd_cuda_kernels::patches::Patches;
-use sd_cuda_kernels::{Activation, Argument, Launch, Number};
+use sd_cuda_kernels::{Argument, Launch, Number, attention};
+use sd_kernels::{Activation, Attention, Window};
 
 /// Bytes behind a memory that nobody may write.
 const GUARD: [u8; 64] = [0xa5; 64];
@@ -244,7 +244,9 @@ fn ending(ending: Ending, number: Number) -> TestCaseResult {
 }
 
 fn patches(patches: Patches, number: Number) -> TestCaseResult {
-    let Patches { batch, size: [height, width], seen, channels, kernel, stride, before, out_width, rows } = patches;
+    let Patches { window, rows } = patches;
+    let Window { batch, size: [height, width], seen, channels, kernel, stride, padding: [before, _] } = window;
+    let [_, out_width] = window.places().expect("it fits");
     let mut x = drawn(batch * height * width * channels, 1);
     let mut expected = Vec::new();
     let memory = Memory::new(&mut x, number);
@@ -266,8 +268,8 @@ fn patches(patches: Patches, number: Number) -> TestCaseResult {
 }
 
 /// Checks attention whose scores are up to `steepness` times those of random numbers.
-fn attention(attention: Attention, number: Number, steepness: f64) -> TestCaseResult {
-    let Attention { batch, queries, keys, heads, channels, is_causal } = attention;
+fn check_attention(shape: Attention, number: Number, steepness: f64) -> TestCaseResult {
+    let Attention { batch, queries, keys, heads, channels, causal } = shape;
     let step = heads * channels;
     let mut q: Vec<f64> = drawn(batch * queries * step, 1).iter().map(|one| one * steepness).collect();
     let (mut k, mut v) = (drawn(batch * keys * step, 2), drawn(batch * keys * step, 3));
@@ -277,12 +279,12 @@ fn attention(attention: Attention, number: Number, steepness: f64) -> TestCaseRe
         Some(Memory::new(&mut v, number)),
         Some(Memory::unwritten(q.len(), number)),
     ];
-    let found = run(&[attention.launch(number).expect("it is small enough")], slots);
+    let found = run(&[attention::launch(shape, number).expect("it is small enough")], slots);
     let mut expected = vec![0.0; q.len()];
     for (item, query) in (0..batch).flat_map(|item| (0..queries).map(move |query| (item, query))) {
         for head in 0..heads {
             let at = |token: usize, tokens: usize| (item * tokens + token) * step + head * channels;
-            let met = if is_causal { keys.min(query + 1) } else { keys };
+            let met = if causal { keys.min(query + 1) } else { keys };
             let scores: Vec<f64> = (0..met)
                 .map(|key| {
                     let (from, to) = (at(query, queries), at(key, keys));
@@ -336,20 +338,22 @@ proptest! {
         grows in any::<(bool, bool)>(), number in any_number(),
     ) {
         let seen = [height * if grows.0 { 2 } else { 1 }, if grows.1 { 2 * width + 1 } else { width }];
-        prop_assume!(seen.iter().all(|side| before + side + behind >= kernel));
-        let [out_height, out_width] = seen.map(|side| (before + side + behind - kernel) / stride + 1);
-        let first = out_height / 3;
-        let rows = [first, out_height - first];
-        patches(Patches { batch, size: [height, width], seen, channels, kernel, stride, before, out_width, rows }, number)?;
+        let (size, padding) = ([height, width], [before, behind]);
+        let window = Window { batch, size, seen, channels, kernel, stride, padding };
+        let places = window.places();
+        prop_assume!(places.is_some());
+        let first = places.map_or(0, |[out_height, _]| out_height / 3);
+        let rows = [first, places.map_or(0, |[out_height, _]| out_height - first)];
+        patches(Patches { window, rows }, number)?;
     }
 
     #[test]
     fn attention_is_that_of_plain_sums(
         (batch, heads) in (1..=2_usize, 1..=3_usize), (queries, keys) in (1..=150_usize, 1..=150_usize),
-        packs in 1..=20_usize, is_causal in any::<bool>(), number in prop::sample::select(&Number::ALL[1..]),
+        packs in 1..=20_usize, causal in any::<bool>(), number in prop::sample::select(&Number::ALL[1..]),
         steepness in 0.1..20.0_f64,
     ) {
-        attention(Attention { batch, queries, keys, heads, channels: 8 * packs, is_causal }, number, steepness)?;
+        check_attention(Attention { batch, queries, keys, heads, channels: 8 * packs, causal }, number, steepness)?;
     }
 }
 
@@ -377,24 +381,24 @@ fn group_norm_goes_in_pieces_and_keeps_digits_beside_a_large_mean() {
 fn every_width_of_a_head_has_its_kernel() {
     for channels in [8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160] {
         for number in [Number::F16, Number::Bf16] {
-            let shape = Attention { batch: 1, queries: 70, keys: 77, heads: 2, channels, is_causal: false };
-            attention(shape, number, 1.0).unwrap();
+            let shape = Attention { batch: 1, queries: 70, keys: 77, heads: 2, channels, causal: false };
+            check_attention(shape, number, 1.0).unwrap();
         }
     }
 }
 
 #[test]
 fn what_is_beyond_the_kernels_is_refused() {
-    let shape = Attention { batch: 1, queries: 4, keys: 4, heads: 1, channels: 64, is_causal: false };
-    assert!(shape.launch(Number::F16).is_some());
-    assert_eq!(shape.launch(Number::F32), None);
+    let shape = Attention { batch: 1, queries: 4, keys: 4, heads: 1, channels: 64, causal: false };
+    assert!(attention::launch(shape, Number::F16).is_some());
+    assert_eq!(attention::launch(shape, Number::F32), None);
     for other in [
         Attention { channels: 512, ..shape },
         Attention { channels: 20, ..shape },
         Attention { keys: 0, ..shape },
         Attention { batch: 1 << 16, ..shape },
     ] {
-        assert_eq!(other.launch(Number::F16), None, "{other:?}");
+        assert_eq!(attention::launch(other, Number::F16), None, "{other:?}");
     }
     let wide = LayerNorm { rows: 1 << 40, channels: 8, eps: 1e-5 };
     assert_eq!(wide.launch(Number::F16), None);

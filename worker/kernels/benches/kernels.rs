@@ -3,6 +3,7 @@
 //! numbers that are read; of a convolution they are those of the plain sums.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -20,7 +21,8 @@ const NORMS: [[usize; 2]; 3] = [[4096, 320], [1024, 640], [65536, 128]];
 const ACTIVATIONS: [Activation; 4] = [Activation::Relu, Activation::Silu, Activation::QuickGelu, Activation::GeluErf];
 
 fn main() {
-    divan::main();
+    // Some take half a second each on the slowest path.
+    divan::Divan::default().max_time(Duration::from_millis(500)).config_with_args().main();
 }
 
 /// Each of `sizes` on each instruction set.

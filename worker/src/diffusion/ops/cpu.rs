@@ -5,12 +5,12 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
-use candle_core::{D, DType, Device, Result, Storage, Tensor, WithDType};
+use candle_core::{DType, Device, Result, Storage, Tensor, WithDType};
 use half::bf16;
-use sd_kernels::{Activation, Attention, Kernels, Path, Shift, Window, winograd_conv2d};
+use sd_kernels::{Activation, Attention, Kernels, Path, Shift, winograd_conv2d};
 
 use super::layers::Packed;
-use super::{Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, Padding, reference};
+use super::{Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, reference, shapes};
 
 /// What tensors and kernels both know.
 pub(super) trait Number: Kernels + WithDType {}
@@ -87,18 +87,7 @@ pub fn upsample_conv2d(
     seen: [usize; 2],
     ending: Ending,
 ) -> Result<Tensor> {
-    let (batch, height, width, channels) = x.dims4()?;
-    let Conv2d { kernel, stride, padding: Padding { before, behind }, .. } = *conv;
-    let (depth, columns) = weight.dims();
-    if depth != kernel * kernel * channels {
-        candle_core::bail!("{} channels are expected, not {channels}", depth / (kernel * kernel))
-    }
-    let (size, padding) = ([height, width], [before, behind]);
-    let window = Window { batch, size, seen, channels, kernel, stride, padding };
-    let Some([out_height, out_width]) = window.places() else {
-        candle_core::bail!("a {kernel}×{kernel} kernel does not fit into {}×{}", seen[0], seen[1])
-    };
-    let dims = vec![batch, out_height, out_width, columns];
+    let (window, dims) = shapes::convolution(x, conv, seen)?;
     let (x, bias) = (x.contiguous()?, conv.bias.as_ref());
     match weight {
         Packed::F32(weight) => {
@@ -121,12 +110,7 @@ pub fn upsample_conv2d(
 /// # Errors
 /// When shapes do not fit.
 pub fn linear(path: Path, x: &Tensor, linear: &Linear, weight: &Packed, ending: Ending) -> Result<Tensor> {
-    let mut dims = x.dims().to_vec();
-    let (depth, columns) = weight.dims();
-    if dims.pop() != Some(depth) {
-        candle_core::bail!("{depth} channels are expected, not {:?}", x.dims())
-    }
-    dims.push(columns);
+    let dims = shapes::product(x, linear)?;
     let (x, bias) = (x.contiguous()?, linear.bias.as_ref());
     match weight {
         Packed::F32(weight) => {
@@ -143,32 +127,21 @@ pub fn linear(path: Path, x: &Tensor, linear: &Linear, weight: &Packed, ending: 
 
 /// What `product` makes under the bias and the ending: a tensor of `dims`, or of half the channels where they are gated.
 fn finished<N: Number>(
-    mut dims: Vec<usize>,
+    dims: Vec<usize>,
     bias: Option<&Tensor>,
     ending: Ending,
     product: impl FnOnce(sd_kernels::Ending<N>) -> Vec<N>,
 ) -> Result<Tensor> {
+    let made = shapes::ended(&dims, ending)?;
     let columns = dims.last().copied().unwrap_or(0);
     let gated = ending.activation == Activation::Geglu;
     // Kernels gate whole panels; a network of fewer channels takes the steps one by one.
     let gated_later = gated && !columns.is_multiple_of(2 * sd_kernels::PANEL);
     let later = if gated_later { ending } else { Ending::default() };
     let now = if gated_later { Ending { shift: None, ..Ending::default() } } else { ending };
-    if gated && !gated_later {
-        *dims.last_mut().expect("a product has columns") = columns / 2;
-    }
+    let dims = if gated_later { dims } else { made };
     let (batch, count) = (dims[0], dims.iter().product::<usize>());
     let rows = dims[..dims.len() - 1].iter().product::<usize>();
-    if let Some(shift) = now.shift
-        && !matches!(shift.dims(), &[items, width] if (items == 1 || items == batch) && width == columns)
-    {
-        candle_core::bail!("a shift of {:?} is not for {batch} items of {columns} channels", shift.dims())
-    }
-    if let Some(residual) = now.residual
-        && residual.dims() != dims
-    {
-        candle_core::bail!("{:?} is not added to {dims:?}", residual.dims())
-    }
     let (shift, residual) = (contiguous(now.shift)?, contiguous(now.residual)?);
     let [bias, shift, residual] = [bias, shift.as_ref(), residual.as_ref()].map(|x| x.map(numbers).transpose());
     let (bias, shift, residual) = (bias?, shift?, residual?);
@@ -191,9 +164,7 @@ fn contiguous(x: Option<&Tensor>) -> Result<Option<Tensor>> {
 /// # Errors
 /// When shapes do not fit.
 pub fn group_norm(path: Path, x: &Tensor, norm: &GroupNorm, activation: Activation) -> Result<Tensor> {
-    if x.dim(D::Minus1)? != norm.weight.dim(0)? {
-        candle_core::bail!("{} channels are expected, not {:?}", norm.weight.dim(0)?, x.dims())
-    }
+    shapes::channels(x, &norm.weight)?;
     by_dtype!(x, group_norm_of(path, &x.contiguous()?, norm, activation))
 }
 
@@ -209,9 +180,7 @@ fn group_norm_of<N: Number>(path: Path, x: &Tensor, norm: &GroupNorm, activation
 /// # Errors
 /// When shapes do not fit.
 pub fn layer_norm(path: Path, x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
-    if x.dim(D::Minus1)? != norm.weight.dim(0)? {
-        candle_core::bail!("{} channels are expected, not {:?}", norm.weight.dim(0)?, x.dims())
-    }
+    shapes::channels(x, &norm.weight)?;
     by_dtype!(x, layer_norm_of(path, &x.contiguous()?, norm))
 }
 
@@ -226,13 +195,7 @@ fn layer_norm_of<N: Number>(path: Path, x: &Tensor, norm: &LayerNorm) -> Result<
 /// # Errors
 /// When shapes do not fit.
 pub fn attention(path: Path, q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
-    let (batch, queries, channels) = q.dims3()?;
-    let keys = k.dim(1)?;
-    let Heads { count: heads, causal, .. } = heads;
-    if [k.dims(), v.dims()] != [[batch, keys, channels]; 2] || keys == 0 || !channels.is_multiple_of(heads.max(1)) {
-        candle_core::bail!("{heads} heads do not read {:?} by {:?} with {:?}", k.dims(), v.dims(), q.dims())
-    }
-    let shape = Attention { batch, queries, keys, heads, channels: channels / heads.max(1), causal };
+    let shape = shapes::attention(q, k, v, heads)?;
     by_dtype!(q, attention_of(path, &q.contiguous()?, &k.contiguous()?, &v.contiguous()?, shape))
 }
 

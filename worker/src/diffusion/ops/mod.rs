@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`layers`] | weights, laid out once at load: `Conv2d`, `Linear`, `GroupNorm`, `LayerNorm` |
 //! | [`mod@reference`] | the operations on candle tensor operations, on any device: the oracle of every faster path |
+//! | `shapes` | which shapes fit together, for the paths below |
 //! | [`mod@cpu`] | the operations on [`sd_kernels`], for f32 and bf16 on the CPU |
 //! | `cuda` | the operations on `sd_cuda_kernels` and cuBLAS, in builds with the feature `cuda` |
 //!
@@ -22,6 +23,7 @@ pub mod cpu;
 mod cuda;
 pub mod layers;
 pub mod reference;
+mod shapes;
 
 use candle_core::{DType, Device, Result, Tensor};
 use sd_kernels::Path;

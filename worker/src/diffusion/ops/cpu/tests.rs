@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::layers::Weight;
 use super::super::upsample_conv2d as dispatched;
 use super::*;
+use crate::diffusion::ops::Padding;
 
 /// Of a number, relative to the largest of the expected result.
 const DIFFERENCE_MAX: f32 = 2e-5;

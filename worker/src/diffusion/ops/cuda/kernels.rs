@@ -3,30 +3,17 @@
 
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::cuda_backend::{CudaDType, CudaStorage};
-use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor};
 use half::{bf16, f16};
-use sd_cuda_kernels::attention::Attention;
 use sd_cuda_kernels::patches::Patches;
-use sd_cuda_kernels::{Launch, Made, Number, ending, norm};
+use sd_cuda_kernels::{Launch, Made, Number, attention, ending, norm};
 
-use crate::diffusion::ops::reference;
 use crate::diffusion::ops::{
-    Activation, Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, Padding, SCRATCH_BYTES_MAX,
+    Activation, Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, SCRATCH_BYTES_MAX, reference, shapes,
 };
 
 /// Bytes that numbers begin at a multiple of, so that several are read at a time.
 const ALIGNMENT: usize = 16;
-
-fn activation(activation: Activation) -> sd_cuda_kernels::Activation {
-    match activation {
-        Activation::Identity => sd_cuda_kernels::Activation::Identity,
-        Activation::Relu => sd_cuda_kernels::Activation::Relu,
-        Activation::Silu => sd_cuda_kernels::Activation::Silu,
-        Activation::QuickGelu => sd_cuda_kernels::Activation::QuickGelu,
-        Activation::GeluErf => sd_cuda_kernels::Activation::GeluErf,
-        Activation::Geglu => sd_cuda_kernels::Activation::Geglu,
-    }
-}
 
 /// Kernels, and the tensors that they read.
 struct Kernels<'a> {
@@ -101,29 +88,21 @@ fn aligned(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When shapes do not fit or memory runs out.
 pub(super) fn conv2d(number: Number, x: &Tensor, conv: &Conv2d, seen: [usize; 2], ending: Ending) -> Result<Tensor> {
-    let (batch, height, width, channels) = x.dims4()?;
-    let Conv2d { kernel, stride, padding: Padding { before, behind }, .. } = *conv;
+    let (window, dims) = shapes::convolution(x, conv, seen)?;
     let weight = conv.weight.rows()?;
     let (depth, outputs) = weight.dims2()?;
-    if depth != kernel * kernel * channels {
-        candle_core::bail!("{} channels are expected, not {channels}", depth / (kernel * kernel))
-    }
-    if seen.iter().any(|side| before + side + behind < kernel) {
-        candle_core::bail!("a {kernel}×{kernel} kernel does not fit into {}×{}", seen[0], seen[1])
-    }
-    let [out_height, out_width] = seen.map(|side| (before + side + behind - kernel) / stride + 1);
-    let is_plain = (kernel, stride, before, behind) == (1, 1, 0, 0) && seen == [height, width];
-    let dims = [batch, out_height, out_width, outputs];
+    let is_plain = [window.kernel, window.stride] == [1, 1] && window.padding == [0, 0] && seen == window.size;
     if is_plain {
-        let sums = x.reshape(((), channels))?.matmul(&weight)?;
+        let sums = x.reshape(((), depth))?.matmul(&weight)?;
         return finished(&sums, &dims, conv.bias.as_ref(), ending, number);
     }
+    let (batch, out_height, out_width) = (dims[0], dims[1], dims[2]);
     let row_bytes = batch * out_width * depth * x.dtype().size_in_bytes();
     let strip = (SCRATCH_BYTES_MAX / row_bytes).clamp(1, out_height);
     let mut strips = Vec::with_capacity(out_height.div_ceil(strip));
     for first in (0..out_height).step_by(strip) {
         let rows = [first, strip.min(out_height - first)];
-        let patches = Patches { batch, size: [height, width], seen, channels, kernel, stride, before, out_width, rows };
+        let patches = Patches { window, rows };
         let Some(launch) = patches.launch(number) else { return reference::upsample_conv2d(x, conv, seen, ending) };
         let shape = (batch * rows[1] * out_width, depth);
         let patches = Kernels::run(&[launch], &[(Patches::X, x)], None, Patches::Y, shape)?;
@@ -138,48 +117,30 @@ pub(super) fn conv2d(number: Number, x: &Tensor, conv: &Conv2d, seen: [usize; 2]
 /// # Errors
 /// When shapes do not fit or memory runs out.
 pub(super) fn linear(number: Number, x: &Tensor, linear: &Linear, ending: Ending) -> Result<Tensor> {
+    let dims = shapes::product(x, linear)?;
     let weight = linear.weight.rows()?;
-    let (inputs, outputs) = weight.dims2()?;
-    let mut dims = x.dims().to_vec();
-    if dims.pop() != Some(inputs) {
-        candle_core::bail!("{inputs} channels are expected, not {:?}", x.dims())
-    }
-    dims.push(outputs);
-    let sums = x.contiguous()?.reshape(((), inputs))?.matmul(&weight)?;
+    let sums = x.reshape(((), weight.dim(0)?))?.matmul(&weight)?;
     finished(&sums, &dims, linear.bias.as_ref(), ending, number)
 }
 
 /// `sums` of `dims` under the bias and the ending.
 fn finished(sums: &Tensor, dims: &[usize], bias: Option<&Tensor>, ending: Ending, number: Number) -> Result<Tensor> {
     let sums = sums.reshape(dims)?;
-    let Ending { shift, residual, activation: wanted } = ending;
-    if bias.is_none() && shift.is_none() && residual.is_none() && wanted == Activation::Identity {
+    let made = shapes::ended(dims, ending)?;
+    let Ending { shift, residual, activation } = ending;
+    if bias.is_none() && shift.is_none() && residual.is_none() && activation == Activation::Identity {
         return Ok(sums);
     }
-    let (width, mut made) = (dims[dims.len() - 1], dims.to_vec());
-    if wanted == Activation::Geglu {
-        *made.last_mut().expect("a product has columns") = width / 2;
-    }
-    let rows = dims[..dims.len() - 1].iter().product::<usize>();
-    let shift_items = match shift.map(Tensor::dims) {
-        None => 0,
-        Some(&[items, wide]) if (items == 1 || items == dims[0]) && wide == width => items,
-        Some(other) => candle_core::bail!("a shift of {other:?} is not for {} items of {width} channels", dims[0]),
-    };
-    if let Some(residual) = residual
-        && residual.dims() != made
-    {
-        candle_core::bail!("{:?} is not added to {made:?}", residual.dims())
-    }
+    let columns = made[made.len() - 1];
     let kernel = ending::Ending {
-        rows,
-        columns: made[made.len() - 1],
+        rows: dims[..dims.len() - 1].iter().product(),
+        columns,
         has_bias: bias.is_some(),
-        shift_items,
+        shift_items: shift.map_or(Ok(0), |shift| shift.dim(0))?,
         has_residual: residual.is_some(),
-        activation: activation(wanted),
+        activation,
     };
-    let Some(launch) = kernel.launch(number).filter(|_| kernel.width() == width) else {
+    let Some(launch) = kernel.launch(number) else {
         let biased = bias.map_or_else(|| Ok(sums.clone()), |bias| sums.broadcast_add(bias))?;
         return reference::then(biased, ending);
     };
@@ -193,16 +154,12 @@ fn finished(sums: &Tensor, dims: &[usize], bias: Option<&Tensor>, ending: Ending
 ///
 /// # Errors
 /// When shapes do not fit or memory runs out.
-pub(super) fn group_norm(number: Number, x: &Tensor, norm: &GroupNorm, wanted: Activation) -> Result<Tensor> {
-    let (batch, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
-    if channels != norm.weight.dim(0)? {
-        candle_core::bail!("{} channels are expected, not {:?}", norm.weight.dim(0)?, x.dims())
-    }
+pub(super) fn group_norm(number: Number, x: &Tensor, norm: &GroupNorm, activation: Activation) -> Result<Tensor> {
+    let (batch, channels) = (x.dim(0)?, shapes::channels(x, &norm.weight)?);
     let positions = x.elem_count() / (batch * channels).max(1);
-    let activation = activation(wanted);
     let kernels = norm::GroupNorm { batch, positions, channels, groups: norm.groups, eps: norm.eps as f32, activation };
     let Some(launches) = kernels.launches(number) else {
-        return match wanted {
+        return match activation {
             Activation::Silu => reference::group_norm_silu(x, norm),
             _ => reference::group_norm(x, norm),
         };
@@ -217,10 +174,7 @@ pub(super) fn group_norm(number: Number, x: &Tensor, norm: &GroupNorm, wanted: A
 /// # Errors
 /// When shapes do not fit or memory runs out.
 pub(super) fn layer_norm(number: Number, x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
-    let channels = x.dim(D::Minus1)?;
-    if channels != norm.weight.dim(0)? {
-        candle_core::bail!("{} channels are expected, not {:?}", norm.weight.dim(0)?, x.dims())
-    }
+    let channels = shapes::channels(x, &norm.weight)?;
     let kernel = norm::LayerNorm { rows: x.elem_count() / channels.max(1), channels, eps: norm.eps as f32 };
     let Some(launch) = kernel.launch(number) else { return reference::layer_norm(x, norm) };
     let read = [(norm::LayerNorm::X, x), (norm::LayerNorm::WEIGHT, &norm.weight), (norm::LayerNorm::BIAS, &norm.bias)];
@@ -232,14 +186,8 @@ pub(super) fn layer_norm(number: Number, x: &Tensor, norm: &LayerNorm) -> Result
 /// # Errors
 /// When shapes do not fit or memory runs out.
 pub(super) fn attention(number: Number, q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads) -> Result<Tensor> {
-    let (batch, queries, channels) = q.dims3()?;
-    let keys = k.dim(1)?;
-    let Heads { count: heads_count, causal: is_causal, .. } = heads;
-    if [k.dims(), v.dims()] != [[batch, keys, channels]; 2] || !channels.is_multiple_of(heads_count.max(1)) {
-        candle_core::bail!("{heads_count} heads do not read {:?} by {:?} with {:?}", k.dims(), v.dims(), q.dims())
-    }
-    let channels = channels / heads_count.max(1);
-    let kernel = Attention { batch, queries, keys, heads: heads_count, channels, is_causal };
-    let Some(launch) = kernel.launch(number) else { return reference::attention(q, k, v, heads) };
-    Kernels::run(&[launch], &[(Attention::Q, q), (Attention::K, k), (Attention::V, v)], None, Attention::Y, q.shape())
+    let shape = shapes::attention(q, k, v, heads)?;
+    let Some(launch) = attention::launch(shape, number) else { return reference::attention(q, k, v, heads) };
+    let read = [(attention::Q, q), (attention::K, k), (attention::V, v)];
+    Kernels::run(&[launch], &read, None, attention::Y, q.shape())
 }
