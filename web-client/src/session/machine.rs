@@ -135,6 +135,8 @@ pub struct Session {
     is_queue_known: bool,
     /// Whether the next look at the queue is set.
     is_queue_due: bool,
+    /// Moves in the queue that the worker has not answered.
+    moves: usize,
     commands: VecDeque<Command>,
 }
 
@@ -166,6 +168,7 @@ impl Session {
             next_tag: 1,
             is_queue_known: false,
             is_queue_due: false,
+            moves: 0,
             commands: VecDeque::from([Command::Connect]),
         }
     }

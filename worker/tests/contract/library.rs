@@ -5,6 +5,7 @@ use std::fs;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use sd_protocol::JobChange;
+use sd_worker::jobs::ChangeError;
 use sd_worker::models::PromptReaders;
 
 use super::*;
@@ -45,6 +46,16 @@ async fn a_waiting_job_changes_its_place_and_the_others_hear_of_theirs() {
     );
     change(&worker, &waiting[0], priority(-1)).await.unwrap();
     assert_eq!(positions(), [Some(2), Some(1), Some(0)]);
+
+    // Whoever hears of a new order finds what made it; where there is none, all is as before.
+    let second = &waiting[1];
+    let before = second.view().request.priority;
+    let refused = second.change(priority(9), |asked| {
+        assert_eq!(second.view().request.priority, Some(asked));
+        false
+    });
+    assert!(matches!(refused, Err(ChangeError::NotWaiting(_))), "{refused:?}");
+    assert_eq!(second.view().request.priority, before);
 
     let refused = change(&worker, &running, JobChange { priority: Some(3), favorite: Some(true) }).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotWaiting);

@@ -55,9 +55,13 @@ impl Session {
             .collect();
         let Some(index) = waiting.iter().position(|job| &job.id == id) else { return };
         for (job, priority) in order::swap(&waiting, index, direction) {
+            // Known from now on: the worker tells of the new order before it answers, and of the priority in the answer only.
+            if let Some(moved) = self.job_mut(&job) {
+                moved.request.priority = Some(priority);
+            }
+            self.moves += 1;
             self.call(Call::Change { job, change: JobChange { priority: Some(priority), ..JobChange::default() } });
         }
-        self.call(Call::Queue);
     }
 
     /// Forgets an ended job and its pictures, on the worker too.
@@ -88,6 +92,12 @@ impl Session {
     /// # Errors
     /// When the answer is none; the session goes on.
     pub fn answered(&mut self, call: Call, answer: Result<String, Refusal>) -> Result<(), FrameFault> {
+        if matches!(&call, Call::Change { change, .. } if change.priority.is_some()) {
+            self.moves = self.moves.saturating_sub(1);
+            if self.moves == 0 {
+                self.call(Call::Queue);
+            }
+        }
         let text = match answer {
             Ok(text) => text,
             Err(refusal) => {
@@ -103,7 +113,10 @@ impl Session {
                 // Before it is read: one answer that cannot be is not the last one.
                 self.look_later();
                 let list: JobList = sd_protocol::read(&text).map_err(unreadable)?;
-                self.see_queue(list.jobs);
+                // Another look follows the last move; this one may be of before.
+                if self.moves == 0 {
+                    self.see_queue(list.jobs);
+                }
             }
             Call::Find { query, cursor } => {
                 let page: JobList = sd_protocol::read(&text).map_err(|fault| {

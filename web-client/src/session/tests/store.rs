@@ -147,10 +147,28 @@ fn a_waiting_job_trades_places_with_its_neighbour() {
     assert_eq!(order, ["running", "a", "b", "c"]);
     commands(&mut session);
     session.reorder(&id("c"), Move::Earlier);
-    let asked: Vec<_> = calls(&mut session).iter().map(|call| (call.path(), call.body())).collect();
-    let raise = |name: &str| (format!("/v1/jobs/{name}"), Some(r#"{"priority":1}"#.to_owned()));
-    assert_eq!(asked[..2], [raise("a"), raise("c")]);
-    assert_eq!(asked[2].0, Call::Queue.path());
+    let asked = calls(&mut session);
+    let told = |calls: &[Call]| calls.iter().map(|call| (call.path(), call.body())).collect::<Vec<_>>();
+    let change = |name: &str, priority: i32| (format!("/v1/jobs/{name}"), Some(format!("{{\"priority\":{priority}}}")));
+    assert_eq!(told(&asked), [change("a", 1), change("c", 1)]);
+
+    // A list of before changes nothing.
+    let queue = || vec![waiting("c", 3), waiting("b", 2), waiting("a", 1)];
+    session.answered(Call::Queue, list(queue(), None)).unwrap();
+    // The new order comes first, and the next move is right before anything is answered.
+    for (name, position) in [("a", 1), ("c", 2), ("b", 3)] {
+        happen(&mut session, name, 2, Event::Queued { position });
+    }
+    session.reorder(&id("a"), Move::Later);
+    let more = calls(&mut session);
+    assert_eq!(told(&more), [change("c", 2)]);
+    // The worker is asked when it has answered all of them.
+    let answer = |call: &Call| (call.clone(), Err(Refusal::NoAnswer));
+    for (call, error) in asked.iter().chain(&more).map(answer) {
+        assert_eq!(calls(&mut session), []);
+        session.answered(call, error).unwrap();
+    }
+    assert_eq!(calls(&mut session), [Call::Queue]);
 }
 
 #[test]

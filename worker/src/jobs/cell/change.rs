@@ -33,10 +33,13 @@ impl JobCell {
             let state = self.state();
             (state.view.clone(), state.log[state.stored..].to_vec())
         };
-        let before = view.request.priority.unwrap_or(0);
+        let before = view.request.priority;
         // The queue decides whether the job still waits; whoever takes it a moment later finds it changed.
         if let Some(priority) = change.priority {
+            // First, so that whoever sees the new order sees what made it.
+            self.state().view.request.priority = Some(priority);
             if !reorder(priority) {
+                self.state().view.request.priority = before;
                 return Err(ChangeError::NotWaiting(view.state));
             }
             view.request.priority = Some(priority);
@@ -44,8 +47,9 @@ impl JobCell {
         view.favorite = change.favorite.unwrap_or(view.favorite);
         let stored = self.store.change(&view, &unstored);
         if !matches!(stored, Ok(true)) && change.priority.is_some() {
+            self.state().view.request.priority = before;
             // Where it was taken meanwhile, nothing is left to undo.
-            reorder(before);
+            reorder(before.unwrap_or(0));
         }
         if !stored? {
             return Err(ChangeError::Departed);
