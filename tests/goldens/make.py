@@ -21,6 +21,7 @@ embeddings*          textual inversion; see embeddings.py
 lora*                LoRA files, outputs with them, names of layers; see lora.py
 prompts.json         brackets, chunks and weights; see prompts.py
 pictures/, *.json    whole pictures from the pipelines, those of the built-in model included
+tiled.safetensors    a picture decoded in tiles; see tiled.py
 preview_decoder*     what preview decoders make of latents; see preview_decoder.py
 families/, *.json    whole pictures of the other families and ways to draw; see families.py
 
@@ -46,6 +47,7 @@ import networks
 import preview_decoder
 import prompts
 import single_file
+import tiled
 from models import BUILTIN, HERE, MODELS, TOKENIZER
 from schedulers import SCHEDULERS, trajectories
 
@@ -147,6 +149,7 @@ PARTS = {
     "images": images.images,
     "single_file": lambda: single_file.main(PROMPTS),
     "networks": lambda: networks.networks({name: model() for name, model in MODELS.items()}),
+    "tiled": lambda: tiled.tiled(MODELS["sd1"]().vae),
     "embeddings": embeddings.embeddings,
     "lora": lora.lora,
     "preview_decoder": preview_decoder.preview_decoder,

@@ -5,10 +5,18 @@ TOLERANCE = 2
 
 
 def is_well(report):
-    """Whether pictures were drawn in f32, and are those of diffusers."""
-    tables = report["parity"] if isinstance(report["parity"], list) else []
-    exact = [drawn for drawn in tables if drawn["dtype"] == "f32" and "rows" in drawn]
-    return bool(exact) and all(row.get("worst", 255) <= TOLERANCE for drawn in exact for row in drawn["rows"])
+    """Whether operations were computed and are right, and pictures were drawn in f32 and are those of diffusers; of what
+    was asked for."""
+    well = []
+    if "operations" in report:
+        found = report["operations"] if isinstance(report["operations"], list) else []
+        well.append(bool(found) and all(row["right"] for row in found))
+    if "parity" in report:
+        tables = report["parity"] if isinstance(report["parity"], list) else []
+        exact = [drawn for drawn in tables if drawn["dtype"] == "f32" and "rows" in drawn]
+        near = all(row.get("worst", 255) <= TOLERANCE for drawn in exact for row in drawn["rows"])
+        well.append(bool(exact) and near)
+    return all(well)
 
 
 def as_markdown(report):
@@ -48,31 +56,67 @@ def parity(tables):
     return [*table(head, rows), *([""] if failed else []), *failed]
 
 
+def operations(found):
+    """One line for each operation, its times and its distance in each type."""
+    dtypes = list(dict.fromkeys(row["dtype"] for row in found))
+    by_name = {}
+    for row in found:
+        by_name.setdefault((row["operation"], row["shape"]), {})[row["dtype"]] = row
+    wrong = sum(not row["right"] for row in found)
+    head = ["operation", "", *(f"{dtype}, ms" for dtype in dtypes), *(f"{dtype}, distance" for dtype in dtypes)]
+    rows = [
+        [*name, *(f"{of[dtype]['ms']:.3f}" for dtype in dtypes), *(distance(of[dtype]) for dtype in dtypes)]
+        for name, of in by_name.items()
+    ]
+    return [f"{len(found) - wrong} of {len(found)} are right.", "", *table(head, rows)]
+
+
+def distance(row):
+    found = "NaN" if row["distance"] is None else f"{row['distance']:.1e}"
+    return found if row["right"] else f"**{found}**, more than {row['distance_max']:.1e}"
+
+
 def builtin(rows):
-    head = ["type", "ready after, s", "step", "from – to", "prompt", "decode"]
+    head = ["type", "ready after, s", "step", "from – to", "prompt", "decode", "whole job of 20 steps"]
     return table(head, [[row["dtype"], row["ready_seconds"], *times(row)] for row in rows])
 
 
 def stable_diffusion(rows):
-    head = ["type", "", "step, or UNet", "from – to", "prompt", "decode", "memory, GB", "away from diffusers in f32"]
-    lines, failed = [], []
+    head = ["type", "", "step", "from – to", "prompt", "decode", "whole job", "diffusers' UNet", "compiled", "decode"]
+    lines, notes = [], []
     for row in rows:
-        if "error" in row:
-            failed.append(f"* {row['dtype']}: {row['error']}")
-        for batch, name in ((1, "without guidance"), (2, "guided")):
-            if f"batch_{batch}" in row:
-                away = f"{row['picture']['worst']}, mean {row['picture']['mean']}"
-                ours = times(row[f"batch_{batch}"])
-                lines.append([row["dtype"], f"worker, {name}", *ours, row.get("memory_gb", "–"), away])
-            theirs = row["diffusers_eager"]
-            unet, decode = theirs[f"unet_batch_{batch}_ms"], theirs["vae_decode_ms"]
-            lines.append([row["dtype"], f"diffusers, batch {batch}", unet, "", "", decode, "", ""])
-    return [*table(head, lines), *([""] if failed else []), *failed]
+        theirs = row["diffusers"]
+        for name in ("batch_1", "batch_2", "batch_8"):
+            if name in row:
+                decode = theirs[f"decode_{row['side']}"]
+                unet, compiled = theirs.get(name, "–"), theirs.get(f"{name}_compiled", "–")
+                kind = {"batch_1": "unguided", "batch_2": "guided", "batch_8": "unguided, 8 pictures"}[name]
+                lines.append([row["dtype"], kind, *times(row[name]), unet, compiled, decode])
+        notes += said(row)
+    return [*table(head, lines), "", *notes]
+
+
+def said(row):
+    dtype = row["dtype"]
+    if "picture" in row:
+        yield f"* {dtype}: ready after {row['ready_seconds']} s with {row['weights_gb']} GB held; the picture of eight guided"
+        yield f"  steps is {row['picture']['worst']}/255 at most from diffusers' in f32, {row['picture']['mean']} in the mean."
+    if "live" in row:
+        live = row["live"]
+        yield f"* {dtype}: first preview after {live['first_preview_ms']} ms; a guided step {live['step_watched_ms']} ms with"
+        yield f"  a preview of each and {live['step_unwatched_ms']} without; a cancelled job ends after {live['cancel_ms']} ms"
+        yield f"  ({live['cancel_p95_ms']} in 95 of 100). {row['memory_gb']} GB held after all of it."
+    if "large" in row:
+        decode = row["diffusers"]["decode_1024"]
+        yield f"* {dtype}: decoding 1024 × 1024 px takes {row['large']['decode_ms']} ms (diffusers {decode}), with"
+        yield f"  {row['large']['memory_gb']} GB more than weights for all of such a job."
+    if "error" in row:
+        yield f"* {dtype}: {row['error']}"
 
 
 def times(row):
     low, high = row["step_ms_range"]
-    return [row["step_ms"], f"{low} – {high}", row["encode_ms"], row["decode_ms"]]
+    return [row["step_ms"], f"{low} – {high}", row["encode_ms"], row["decode_ms"], row["whole_ms"]]
 
 
 def table(head, rows):
@@ -81,7 +125,9 @@ def table(head, rows):
 
 PARTS = {
     "refusals": ("What is said where a device cannot be used", refusals),
+    "operations": ("Operations against plain sums in f32 on the CPU", operations),
     "parity": ("Pictures against diffusers' in f32 on a CPU, differences of bytes", parity),
     "builtin": ("The built-in model, milliseconds", builtin),
-    "stable_diffusion": ("Stable Diffusion 1.5, 512 × 512 px, seeded weights, milliseconds", stable_diffusion),
+    "sd15": ("Stable Diffusion 1.5, 512 × 512 px, 20 steps, seeded weights, milliseconds", stable_diffusion),
+    "sdxl": ("Stable Diffusion XL, 1024 × 1024 px, 30 steps, seeded weights, milliseconds", stable_diffusion),
 }

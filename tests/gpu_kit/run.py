@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Shows what a worker does on this machine: whether it draws what diffusers draws, and how fast.
 
-    ./run [--device cuda] [--report FOLDER]
+    ./run [--device cuda] [--report FOLDER] [--only operations,parity] [--compiled]
 
 Writes `report.md` and `report.json`. It needs Python, and to compare pictures NumPy and Pillow; times of Stable
-Diffusion 1.5, and of diffusers beside them, need PyTorch with diffusers and a GPU. What cannot be run here says what it
-needs. Ends with an error where a picture in f32 is farther from its golden than the tolerance.
+Diffusion 1.5 and XL, and of diffusers beside them, need PyTorch with diffusers and a GPU. What cannot be run here says
+what it needs. Ends with an error where an operation is not what it should be, or a picture in f32 is farther from its
+golden than the tolerance.
 """
 
 import argparse
@@ -34,17 +35,22 @@ def main():
     parser.add_argument("--report", type=Path, default=Path.cwd(), help="folder for the report")
     parser.add_argument("--worker", type=Path, default=HERE / "sd-worker")
     parser.add_argument("--goldens", type=Path, default=HERE / "goldens")
-    parser.add_argument("--configs", type=Path, default=HERE / "sd15", help="configuration of Stable Diffusion 1.5")
+    parser.add_argument("--configs", type=Path, default=HERE / "checkpoints", help="configurations of known models")
+    parser.add_argument("--compiled", action="store_true", help="diffusers under torch.compile too, which takes minutes")
+    parser.add_argument("--only", type=lambda names: names.split(","), help="parts of the report")
     arguments = parser.parse_args()
     add_libraries()
     report = {"machine": machine(), "device": arguments.device}
     parts = {
         "refusals": lambda: refusals(arguments.worker),
+        "operations": lambda: operations(arguments.worker, arguments.device),
         "parity": lambda: parity(arguments.worker, arguments.goldens, arguments.device),
         "builtin": lambda: speed.builtin(arguments.worker, arguments.device),
-        "stable_diffusion": lambda: stable_diffusion(arguments),
+        "sd15": lambda: stable_diffusion(arguments, "StableDiffusion"),
+        "sdxl": lambda: stable_diffusion(arguments, "StableDiffusionXL"),
     }
-    for name, part in parts.items():
+    for name in arguments.only or parts:
+        part = parts[name]
         print(f"{name} …", flush=True)
         try:
             report[name] = part()
@@ -109,6 +115,20 @@ def refusals(worker):
     return said
 
 
+def operations(worker, device):
+    """Every operation beside plain sums on the CPU, in each type."""
+    found = []
+    for dtype in ("f32", "f16", "bf16"):
+        command = [worker, "check", "--json", "--device", device, "--dtype", dtype]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        found += map(json.loads, ended.stdout.splitlines())
+        if ended.returncode and not ended.stdout:
+            raise RuntimeError(last_words(ended.stderr))
+        if ended.returncode:
+            print(last_words(ended.stderr), flush=True)
+    return found
+
+
 def parity(worker, goldens, device):
     import drawing  # Needs NumPy and Pillow, which the other parts do without.
 
@@ -121,13 +141,14 @@ def parity(worker, goldens, device):
     return tables
 
 
-def stable_diffusion(arguments):
+def stable_diffusion(arguments, model):
     if not gpus() or not all(map(importlib.util.find_spec, ("torch", "diffusers", "transformers"))):
         return "not run: it needs an NVIDIA GPU, and PyTorch, diffusers and transformers"
+    import peers
+
     with tempfile.TemporaryDirectory() as scratch:
-        return speed.stable_diffusion(
-            arguments.worker, arguments.device, arguments.goldens, arguments.configs, Path(scratch)
-        )
+        peer = getattr(peers, model)(arguments.configs, arguments.goldens, Path(scratch) / "model")
+        return speed.stable_diffusion(arguments.worker, arguments.device, peer, arguments.compiled)
 
 
 if __name__ == "__main__":

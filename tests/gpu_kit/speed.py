@@ -1,127 +1,109 @@
-"""Times of the worker, and of diffusers on the same weights where PyTorch and diffusers are installed.
+"""Times of the worker as whoever asks it sees them, and of diffusers on the same weights where that is installed."""
 
-The weights are those that diffusers gives a new model of the configuration of Stable Diffusion 1.5 after
-`torch.manual_seed(0)`: as much work as trained ones, finite, and the same for both sides.
-"""
-
-import json
+import statistics
 import time
-from statistics import median
 
 from worker import Worker
 
-STEPS = 20
 REPEATS = 5
-JOB = {"prompt": "a red house", "width": 512, "height": 512, "seed": 11, "scheduler": "euler", "steps": STEPS}
-DTYPES = ("f16", "bf16", "f32")
+CANCELS = 20
+TEXT = "a red house"
+# Half the bytes of f32; the first is what `auto` takes on a GPU.
+HALF = ("f16", "bf16")
+
+
+def median(numbers):
+    return round(statistics.median(numbers), 2)
 
 
 def builtin(binary, device):
     """Milliseconds of the built-in model's parts, as medians."""
     table = []
-    for dtype in DTYPES if device != "cpu" else ("f32",):
+    for dtype in (*HALF, "f32") if device != "cpu" else ("f32",):
         with Worker(binary, "--device", device, "--dtype", dtype) as worker:
-            row = timed(worker, {"prompt": "a red hot air balloon over mountains", "seed": 7, "steps": STEPS})
+            row = timed(worker, {"prompt": "a red hot air balloon over mountains", "seed": 7, "steps": 20})
             table.append({"dtype": dtype, "ready_seconds": round(worker.ready_seconds, 2), **row})
     return table
 
 
-def timed(worker, job):
-    worker.draw(job)
-    runs = [worker.draw(job)[0] for _ in range(REPEATS)]
-
-    def of(part):
-        return round(median(run[part] for run in runs), 2)
-
+def timed(worker, job, repeats=REPEATS):
+    """Milliseconds of a job: a step, which is all between two previews, the prompt, the decoder, and all as a client
+    sees it, from the request to the end."""
+    for _ in range(3):
+        worker.draw(job)
+    runs, whole = [], []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        runs.append(worker.wait(job))
+        whole.append(1000 * (time.perf_counter() - began))
     steps = [run["denoise_ms"] / job["steps"] for run in runs]
     return {
-        "step_ms": round(median(steps), 2),
+        "step_ms": median(steps),
         "step_ms_range": [round(min(steps), 2), round(max(steps), 2)],
-        "encode_ms": of("encode_ms"),
-        "decode_ms": of("decode_ms"),
+        "encode_ms": median(run["encode_ms"] for run in runs),
+        "decode_ms": median(run["decode_ms"] for run in runs),
+        "whole_ms": median(whole),
     }
 
 
-def stable_diffusion(binary, device, goldens, configs, scratch):
-    """Stable Diffusion 1.5 with seeded weights at 512 × 512 px: the worker beside diffusers."""
-    import numpy as np
+def live(worker, job):
+    """What somebody who watches waits for: milliseconds from the request to the first preview, of a step with a preview
+    of each and without, and from a cancel to the end."""
+    first, watched, unwatched = [], [], []
+    for _ in range(REPEATS):
+        first.append(worker.watch(job)["first_preview_ms"])
+    for _ in range(REPEATS):
+        watched.append(worker.watch(job)["denoise_ms"] / job["steps"])
+        unwatched.append(worker.wait(job)["denoise_ms"] / job["steps"])
+    cancels = sorted(worker.cancel({**job, "steps": 100}, 0.02 + 0.007 * index) for index in range(CANCELS))
+    return {
+        "first_preview_ms": median(first),
+        "step_watched_ms": median(watched),
+        "step_unwatched_ms": median(unwatched),
+        "cancel_ms": median(cancels),
+        "cancel_p95_ms": round(cancels[int(0.95 * (len(cancels) - 1))], 2),
+    }
+
+
+def stable_diffusion(binary, device, peer, is_compiled):
+    """The worker and diffusers with the weights of `peer`."""
     import torch
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     from drawing import distance
 
-    def config(name, file="config.json"):
-        return json.loads((configs / name / file).read_text())
-
-    torch.manual_seed(0)
-    with torch.device("cuda"):
-        unet, vae = UNet2DConditionModel.from_config(config("unet")), AutoencoderKL.from_config(config("vae"))
-        text = CLIPTextModel(CLIPTextConfig(**config("text_encoder")))
-    pipe = StableDiffusionPipeline(
-        unet=unet,
-        vae=vae,
-        text_encoder=text,
-        tokenizer=CLIPTokenizer.from_pretrained(goldens / "tokenizer"),
-        scheduler=EulerDiscreteScheduler.from_config(config("scheduler", "scheduler_config.json")),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).to(torch.float16)
-    pipe.set_progress_bar_config(disable=True)
-    folder = scratch / "sd15"
-    pipe.save_pretrained(folder)
-    # Both sides begin with what f16 left of the weights.
-    picture, theirs = None, {}
-    for dtype, kind in (("f32", torch.float32), ("f16", torch.float16), ("bf16", torch.bfloat16)):
-        theirs[dtype] = eager(torch, pipe.to(kind), kind)
-        if dtype == "f32":
-            generator = torch.Generator("cpu").manual_seed(JOB["seed"])
-            sizes = {"width": 512, "height": 512, "num_inference_steps": 8, "guidance_scale": 5.0}
-            picture = np.asarray(pipe(JOB["prompt"], generator=generator, **sizes).images[0]).astype(np.int16)
-    del pipe, unet, vae, text
-    torch.cuda.empty_cache()
-
+    job = {"prompt": TEXT, "width": peer.side, "height": peer.side, "seed": 11, "scheduler": "euler", "steps": peer.steps}
+    theirs = {dtype: peer.times(dtype, is_compiled and dtype == "bf16") for dtype in peer.dtypes}
+    picture = peer.picture(job)
+    folder = peer.folder
+    peer.leave()
     table = []
-    for dtype in DTYPES:
-        row = {"dtype": dtype, "diffusers_eager": theirs[dtype]}
+    for dtype in peer.dtypes:
+        row = {"dtype": dtype, "side": peer.side, "steps": peer.steps, "diffusers": theirs[dtype]}
+        print(f"  {dtype}: diffusers {theirs[dtype]}", flush=True)
+        table.append(row)
         try:
             with Worker(binary, "--device", device, "--dtype", dtype, f"--model=photo={folder}") as worker:
                 row["ready_seconds"] = round(worker.ready_seconds, 2)
-                _, found = worker.draw({**JOB, "steps": 8, "guidance_scale": 5.0})
+                row["weights_gb"] = held_gb(torch)
+                _, found = worker.draw({**job, "steps": 8, "guidance_scale": 5.0})
                 row["picture"] = distance(found, picture)
-                row["batch_1"] = timed(worker, {**JOB, "guidance_scale": 1.0})
-                row["batch_2"] = timed(worker, {**JOB, "guidance_scale": 7.5})
-                free, total = torch.cuda.mem_get_info()
-                row["memory_gb"] = round((total - free) / 1e9, 2)
+                for name, change in peer.batches.items():
+                    row[name] = timed(worker, {**job, **change})
+                    print(f"  {dtype}, {name}: {row[name]}", flush=True)
+                row["memory_gb"] = held_gb(torch)
+                row["live"] = live(worker, {**job, "guidance_scale": 7.5})
+                print(f"  {dtype}, live: {row['live']}", flush=True)
         except RuntimeError as error:
             row["error"] = str(error)
-        table.append(row)
+    large = {**job, "width": 1024, "height": 1024, "steps": 1, "guidance_scale": 1.0}
+    if peer.side == 512:
+        with Worker(binary, "--device", device, "--dtype", HALF[1], f"--model=photo={folder}") as worker:
+            before = held_gb(torch)
+            table[-1]["large"] = {**timed(worker, large, 3), "memory_gb": round(held_gb(torch) - before, 2)}
     return table
 
 
-def eager(torch, pipe, kind):
-    """Milliseconds of diffusers' networks, channels last, medians of single calls."""
-
-    def milliseconds(call):
-        for _ in range(3):
-            call()
-        times = []
-        for _ in range(3 * REPEATS):
-            torch.cuda.synchronize()
-            began = time.perf_counter()
-            call()
-            torch.cuda.synchronize()
-            times.append(1000 * (time.perf_counter() - began))
-        return round(median(times), 2)
-
-    row = {}
-    with torch.inference_mode():
-        pipe.unet.to(memory_format=torch.channels_last)
-        for batch in (1, 2):
-            sample = torch.randn(batch, 4, 64, 64, device="cuda", dtype=kind)
-            text = torch.randn(batch, 77, 768, device="cuda", dtype=kind)
-            row[f"unet_batch_{batch}_ms"] = milliseconds(lambda: pipe.unet(sample, 500, text))
-        latents = torch.randn(1, 4, 64, 64, device="cuda", dtype=kind)
-        row["vae_decode_ms"] = milliseconds(lambda: pipe.vae.decode(latents))
-    return row
+def held_gb(torch):
+    """Memory of the GPU that anybody holds."""
+    free, total = torch.cuda.mem_get_info()
+    return round((total - free) / 1e9, 2)

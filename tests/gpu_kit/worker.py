@@ -53,13 +53,51 @@ class Worker:
 
     def draw(self, job):
         """The timings of a job and its pictures, as PNG files."""
-        view = self.call("/v1/jobs", {"preview": {"mode": "none"}, **job})
-        while view["state"] in ("queued", "running"):
-            time.sleep(0.005)
-            view = self.call(f"/v1/jobs/{view['id']}")
+        view = self.ended(self.submit(job))
+        return view["timings"], [self.call(image["url"], raw=True) for image in view["images"]]
+
+    def wait(self, job):
+        """The timings of a job that nobody watches."""
+        return self.ended(self.submit(job))["timings"]
+
+    def watch(self, job):
+        """The timings of a job of which every preview is read, and when the first came."""
+        began = time.perf_counter()
+        name = self.call("/v1/jobs", job)["id"]
+        first = None
+        for event in self.events(name, "rgb"):
+            if event == "preview" and first is None:
+                first = 1000 * (time.perf_counter() - began)
+        return {**self.call(f"/v1/jobs/{name}")["timings"], "first_preview_ms": first}
+
+    def cancel(self, job, after):
+        """Milliseconds from a cancel, some seconds after the start, to the end."""
+        name = self.submit(job)
+        for event in self.events(name, "none"):
+            if event == "started":
+                time.sleep(after)
+                began = time.perf_counter()
+                self.call(f"/v1/jobs/{name}/cancel", {})
+        return 1000 * (time.perf_counter() - began)
+
+    def submit(self, job):
+        return self.call("/v1/jobs", {"preview": {"mode": "none"}, **job})["id"]
+
+    def ended(self, name):
+        """The job once it has ended, and well."""
+        for _ in self.events(name, "none"):
+            pass
+        view = self.call(f"/v1/jobs/{name}")
         if view["state"] != "succeeded":
             raise RuntimeError(view["error"]["message"])
-        return view["timings"], [self.call(image["url"], raw=True) for image in view["images"]]
+        return view
+
+    def events(self, name, preview):
+        """The names of a job's events as they come."""
+        with urllib.request.urlopen(f"{self.address}/v1/jobs/{name}/stream?preview={preview}") as stream:
+            for line in stream:
+                if line.startswith(b"event:"):
+                    yield line.split(b":", 1)[1].strip().decode()
 
 
 def last_words(text):

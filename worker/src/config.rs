@@ -48,6 +48,25 @@ pub enum Command {
     },
     /// Lists the models that `serve` with the same flags would offer.
     Models(ServeArgs),
+    /// Computes every operation of the networks on a device, compares with plain sums on the CPU, and takes times.
+    Check(CheckArgs),
+}
+
+/// Flags of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Which device: auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Type that networks compute in: auto, f32, f16 or bf16.
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub dtype: Dtype,
+    /// Threads that the CPU computes on [default: one for each physical core].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// A JSON object on each line instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `serve`; each is also an environment variable and a key of the TOML file, in that order of precedence.

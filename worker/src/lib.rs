@@ -29,8 +29,8 @@
 //! * The engine thread of a device owns every model and tensor on it, those of preview decoders excepted; tokio does I/O only.
 //! * `jobs` and `engine` meet in a bounded queue, a log and a cancel token, and nowhere else.
 //! * `diffusion` names no tokio, axum or protocol.
-//! * There are no globals but [`allocator`], the threads that [`cores`] starts and, in builds for NVIDIA's GPUs, whether
-//!   their kernels are right: everything else hangs on the call of [`run`].
+//! * There are no globals but [`allocator`], the threads that [`cores`] starts and, in builds for NVIDIA's GPUs, what the
+//!   thread of a GPU knows of its libraries: everything else hangs on the call of [`run`].
 
 pub mod access;
 pub mod allocator;

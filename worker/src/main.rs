@@ -6,7 +6,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use sd_worker::access::{credentials, secret, secret::SecretKind};
-use sd_worker::config::{Command, CommandLine, Config, LogFormat};
+use sd_worker::config::{CheckArgs, Command, CommandLine, Config, LogFormat};
+use sd_worker::device::{DeviceInfo, OpenDevice};
+use sd_worker::diffusion::Placement;
+use sd_worker::diffusion::ops::check::{self, Checked};
 use sd_worker::models::{AdapterSet, Adapters, Library, ModelLoader};
 use sd_worker::{allocator, cores, device};
 use tokio::net::TcpListener;
@@ -23,6 +26,7 @@ fn main() -> anyhow::Result<()> {
         Command::Token { name } => return token(&name),
         Command::Serve(args) => (args, false),
         Command::Models(args) => (args, true),
+        Command::Check(args) => return check_devices(&args),
     };
     let config = args.with_environment().resolve()?;
     start_log(config.log_format)?;
@@ -73,6 +77,48 @@ fn token(name: &str) -> anyhow::Result<()> {
     eprintln!("The token of {name}, shown this once; the token file keeps its hash:\n\n    {}\n", token.reveal());
     print!("{entry}");
     Ok(())
+}
+
+/// One line for each operation as it is done.
+fn check_devices(args: &CheckArgs) -> anyhow::Result<()> {
+    cores::start_pool(args.threads).context("the threads that networks compute on could not be started")?;
+    let mut wrong = 0;
+    for device in device::open(args.device, args.dtype)? {
+        let OpenDevice { placement: Placement { device, dtype }, info } = device;
+        if !args.json {
+            println!("{} ({}), {}", info.name, info.label, info.dtype);
+        }
+        check::run(&device, dtype, &mut |checked| {
+            wrong += usize::from(!checked.is_right());
+            println!("{}", if args.json { check_json(&info, &checked).to_string() } else { check_line(&checked) });
+        })?;
+    }
+    anyhow::ensure!(wrong == 0, "{wrong} operations are not what they should be");
+    Ok(())
+}
+
+fn check_line(checked: &Checked) -> String {
+    let Checked { operation, shape, distance, distance_max, time, operations } = checked;
+    let verdict = if checked.is_right() { "right" } else { "WRONG" };
+    let milliseconds = 1e3 * time.as_secs_f64();
+    let speed = *operations as f64 / time.as_secs_f64() / 1e12;
+    let speed = if *operations == 0 { String::new() } else { format!(" {speed:8.2} TFLOP/s") };
+    format!("{verdict}  {operation:<18} {shape:<48} {distance:.1e} of {distance_max:.1e} {milliseconds:9.3} ms{speed}")
+}
+
+fn check_json(info: &DeviceInfo, checked: &Checked) -> serde_json::Value {
+    serde_json::json!({
+        "device": info.name,
+        "label": info.label,
+        "dtype": info.dtype.to_string(),
+        "operation": checked.operation,
+        "shape": checked.shape,
+        "right": checked.is_right(),
+        "distance": checked.distance,
+        "distance_max": checked.distance_max,
+        "ms": 1e3 * checked.time.as_secs_f64(),
+        "operations": checked.operations,
+    })
 }
 
 async fn open_library(config: &Config) -> anyhow::Result<Library> {

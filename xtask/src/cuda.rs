@@ -25,7 +25,7 @@ nvidia-cuda-cccl==13.0.85
 pub(crate) struct CudaArgs {
     /// The oldest GPUs that can run the worker, by their compute capability without the dot; newer ones can as well.
     #[arg(long, default_value_t = 80)]
-    compute_capability: u32,
+    pub(crate) compute_capability: u32,
 }
 
 /// How many stages [`build`] is.

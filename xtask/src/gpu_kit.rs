@@ -15,13 +15,22 @@ use crate::workspace;
 const GOLDENS: [&str; 9] =
     ["families", "families.json", "pictures", "pictures.json", "sd1", "sd2", "sdxl", "sdxl_refiner", "tokenizer"];
 
+/// Arguments of the command.
+#[derive(clap::Args)]
+pub(crate) struct GpuKitArgs {
+    /// The GPUs that the worker in it runs on, as `cargo xtask cuda` takes them.
+    #[arg(long, default_value_t = 90)]
+    compute_capability: u32,
+}
+
 /// Most bytes of the packed kit.
 const BYTES_MAX: u64 = 60_000_000;
 
 /// Runs the command.
-pub(crate) fn run(shell: &Shell, args: &CudaArgs) -> anyhow::Result<()> {
+pub(crate) fn run(shell: &Shell, args: &GpuKitArgs) -> anyhow::Result<()> {
     let mut stages = Stages::new(cuda::STAGES + 1);
-    let worker = cuda::build(shell, args, &mut stages)?;
+    let build = CudaArgs { compute_capability: args.compute_capability };
+    let worker = cuda::build(shell, &build, &mut stages)?;
     let packed = workspace::target().join("gpu-kit.tar.xz");
     stages.run("the kit", || pack(shell, &worker, &packed))?;
     stages.summarize();
@@ -37,15 +46,15 @@ fn pack(shell: &Shell, worker: &Path, packed: &Path) -> anyhow::Result<()> {
     }
     fs::create_dir_all(kit.join("goldens"))?;
     fs::copy(worker, kit.join("sd-worker"))?;
-    for name in ["drawing.py", "report.py", "speed.py", "worker.py"] {
+    for name in ["drawing.py", "peers.py", "report.py", "speed.py", "worker.py"] {
         fs::copy(tests.join("gpu_kit").join(name), kit.join(name))?;
     }
     fs::copy(tests.join("gpu_kit/run.py"), kit.join("run"))?;
     fs::set_permissions(kit.join("run"), PermissionsExt::from_mode(0o755))?;
-    let configs = workspace::root().join("worker/data/checkpoints/sd1");
+    let configs = workspace::root().join("worker/data/checkpoints");
     let goldens = GOLDENS.map(|name| tests.join("goldens").join(name));
-    let (sd15, compared) = (kit.join("sd15"), kit.join("goldens"));
-    cmd!(shell, "cp --recursive {configs} {sd15}").run()?;
+    let (known, compared) = (kit.join("checkpoints"), kit.join("goldens"));
+    cmd!(shell, "cp --recursive {configs} {known}").run()?;
     cmd!(shell, "cp --recursive {goldens...} {compared}").run()?;
     cmd!(shell, "tar --create --xz --file {packed} --directory {target} gpu-kit").run()?;
     let bytes = fs::metadata(packed)?.len();

@@ -64,7 +64,7 @@ enum Command {
     /// Builds a worker that draws on NVIDIA GPUs, and on the CPU where there is none.
     Cuda(cuda::CudaArgs),
     /// Packs that worker with what shows, on a machine with a GPU, how well and how fast it draws.
-    GpuKit(cuda::CudaArgs),
+    GpuKit(gpu_kit::GpuKitArgs),
     /// Checks the code for NVIDIA's and Apple's GPUs on a machine that has neither.
     CheckDevices,
     /// Runs the fuzz targets, which look for bytes that break a promise.

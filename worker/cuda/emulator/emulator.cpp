@@ -21,8 +21,16 @@ struct Barrier {
     unsigned passed = 0;
 };
 
+// 16 bytes on their way.
+struct Sent {
+    void *to;
+    const void *from;
+};
+
 struct Thread {
     ucontext_t context;
+    std::vector<Sent> sent;
+    size_t sealed;
     std::unique_ptr<unsigned char[]> stack;
     Index at;
     bool is_over;
@@ -79,6 +87,8 @@ void run_block() {
         warps[i / WARP].members++;
         Thread &thread = threads[i];
         thread.is_over = false;
+        thread.sent.clear();
+        thread.sealed = 0;
         thread.at = {(unsigned)i % block.x, (unsigned)i / block.x % block.y, (unsigned)i / (block.x * block.y)};
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = thread.stack.get();
@@ -105,6 +115,21 @@ Registered::Registered(const char *name, Kernel kernel) { kernels()[name] = std:
 void wait_for_block() { pass(whole); }
 void wait_for_warp() { pass(warps[running / WARP]); }
 int lane() { return (int)(running % WARP); }
+void send(void *to, const void *from) { threads[running].sent.push_back({to, from}); }
+void seal() { threads[running].sealed = threads[running].sent.size(); }
+void arrive() {
+    Thread &thread = threads[running];
+    for (size_t i = 0; i < thread.sealed; i++) {
+        const Sent &sent = thread.sent[i];
+        if (sent.from) {
+            std::memcpy(sent.to, sent.from, 16);
+        } else {
+            std::memset(sent.to, 0, 16);
+        }
+    }
+    thread.sent.erase(thread.sent.begin(), thread.sent.begin() + thread.sealed);
+    thread.sealed = 0;
+}
 unsigned char *told(int lane) { return messages.data() + (running / WARP * WARP + lane) * 64; }
 
 } // namespace emulator

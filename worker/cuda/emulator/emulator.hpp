@@ -26,6 +26,11 @@ void wait_for_block();
 void wait_for_warp();
 // Number of the thread that runs in its warp.
 int lane();
+// Notes 16 bytes that are to be copied, or made zero where they come from nowhere; ends those that go together; copies
+// what was ended. What is read before is what was there before.
+void send(void *to, const void *from);
+void seal();
+void arrive();
 // Room for what the lanes of a warp tell each other: 64 bytes for each.
 unsigned char *told(int lane);
 
@@ -80,6 +85,8 @@ typedef float f32;
     static emulator::Registered registered_##name(#name, emulator::kernel(name)); \
     static void name(__VA_ARGS__)
 #define BLOCK_MEMORY(name) unsigned char *name = emulator::memory
+#define UNROLL
+#define UNROLL_BY(rounds)
 #define __device__
 
 #define gridDim emulator::grid
@@ -146,6 +153,24 @@ template <class N> void multiply(float (&sums)[4], const uint32_t (&left)[4], ui
     });
 }
 
+template <class N> uint32_t pair(float low, float high) {
+    return narrowed<N>(low).bits | (uint32_t)narrowed<N>(high).bits << 16;
+}
+
+inline float power_of_two(float x) { return std::exp2(x); }
+inline float inverse(float x) { return 1.0f / x; }
+
+template <class N> void straight(uint32_t (&parts)[4], const N *row) {
+    emulator::among(row, [&](auto of) {
+        int lane = emulator::lane();
+        for (int matrix = 0; matrix < 4; matrix++) {
+            const N *numbers = of(matrix * 8 + lane / 4) + lane % 4 * 2;
+            parts[matrix] = numbers[0].bits | (uint32_t)numbers[1].bits << 16;
+        }
+        return 0;
+    });
+}
+
 template <class N> void turned(uint32_t (&parts)[4], const N *row) {
     emulator::among(row, [&](auto of) {
         int lane = emulator::lane();
@@ -156,3 +181,9 @@ template <class N> void turned(uint32_t (&parts)[4], const N *row) {
         return 0;
     });
 }
+
+inline void send(void *to, const void *from, bool is_there) { emulator::send(to, is_there ? from : nullptr); }
+
+inline void seal() { emulator::seal(); }
+
+inline void all_arrived() { emulator::arrive(); }

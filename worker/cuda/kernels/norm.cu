@@ -7,73 +7,76 @@ struct Moments {
     float count, mean, squares;
 };
 
-// The moments of two sets together (Chan, Golub and LeVeque 1979).
-__device__ inline Moments together(Moments a, Moments b) {
-    float count = a.count + b.count;
-    if (b.count == 0.0f) {
-        return a;
-    }
-    float distance = b.mean - a.mean, share = b.count / count;
-    return {count, a.mean + distance * share, a.squares + b.squares + distance * distance * a.count * share};
-}
+// Threads that read what there is of one group together, a part of a warp.
+constexpr int READERS = 8;
 
 // Moments of the groups in a piece of `piece` positions of an item: `[batch, pieces, groups]`, of `x`,
-// `[batch, positions, channels]`. Blocks are pieces by items; their threads are channels by positions.
+// `[batch, positions, channels]`. Blocks are pieces by items; their threads, a multiple of a warp, are channels by
+// positions.
 template <class N, int WIDTH>
 __device__ void group_moments(const N *x, Moments *moments, int positions, int channels, int groups, int piece) {
     BLOCK_MEMORY(memory);
     // Of each line of threads, [channels]
-    float *means = reinterpret_cast<float *>(memory);
-    float *squares = means + blockDim.y * channels;
+    float *sums = reinterpret_cast<float *>(memory);
+    float *squares = sums + blockDim.y * channels;
+    int of_group = channels / groups;
     int first = blockIdx.x * piece;
     int last = min(first + piece, positions);
     const N *item = x + (int64_t)blockIdx.y * positions * channels;
-    // How many positions a line of threads sees.
-    auto seen = [&](int line) { return first + line < last ? (last - first - line - 1) / (int)blockDim.y + 1 : 0; };
+    // Distances are those from the first number of a group in the piece, so that a large mean costs no digits.
+    const N *pivots = item + (int64_t)first * channels;
     for (int channel = threadIdx.x * WIDTH; channel < channels; channel += blockDim.x * WIDTH) {
-        // Distances from the first number that is seen, so that a large mean costs no digits.
         float pivot[WIDTH], sum[WIDTH], square[WIDTH];
         for (int i = 0; i < WIDTH; i++) {
-            pivot[i] = sum[i] = square[i] = 0.0f;
+            pivot[i] = widened(pivots[(channel + i) / of_group * of_group]);
+            sum[i] = square[i] = 0.0f;
         }
         for (int at = first + threadIdx.y; at < last; at += blockDim.y) {
             Pack<N, WIDTH> pack = read<N, WIDTH>(item + (int64_t)at * channels + channel);
-            bool is_first = at == first + (int)threadIdx.y;
             for (int i = 0; i < WIDTH; i++) {
-                float number = widened(pack.numbers[i]);
-                pivot[i] = is_first ? number : pivot[i];
-                float distance = number - pivot[i];
+                float distance = widened(pack.numbers[i]) - pivot[i];
                 sum[i] += distance;
                 square[i] += distance * distance;
             }
         }
-        float count = fmaxf((float)seen(threadIdx.y), 1.0f);
         for (int i = 0; i < WIDTH; i++) {
-            float mean = sum[i] / count;
-            means[threadIdx.y * channels + channel + i] = pivot[i] + mean;
-            squares[threadIdx.y * channels + channel + i] = square[i] - mean * sum[i];
+            sums[threadIdx.y * channels + channel + i] = sum[i];
+            squares[threadIdx.y * channels + channel + i] = square[i];
         }
     }
     __syncthreads();
-    int of_group = channels / groups;
     int thread = threadIdx.y * blockDim.x + threadIdx.x;
-    for (int group = thread; group < groups; group += blockDim.x * blockDim.y) {
-        Moments all = {0.0f, 0.0f, 0.0f};
-        for (int line = 0; line < (int)blockDim.y; line++) {
-            float count = (float)seen(line);
-            for (int channel = group * of_group; channel < (group + 1) * of_group; channel++) {
-                all = together(all, {count, means[line * channels + channel], squares[line * channels + channel]});
+    int threads = blockDim.x * blockDim.y;
+    // Every lane of a warp takes part in each exchange, whether it has a group or not.
+    for (int begin = 0; begin < groups; begin += threads / READERS) {
+        int group = begin + thread / READERS;
+        float sum = 0.0f, square = 0.0f;
+        if (group < groups) {
+            for (int line = 0; line < (int)blockDim.y; line++) {
+                for (int i = thread % READERS; i < of_group; i += READERS) {
+                    sum += sums[line * channels + group * of_group + i];
+                    square += squares[line * channels + group * of_group + i];
+                }
             }
         }
-        moments[((int64_t)blockIdx.y * gridDim.x + blockIdx.x) * groups + group] = all;
+        for (int bits = 1; bits < READERS; bits *= 2) {
+            sum += exchanged(sum, bits);
+            square += exchanged(square, bits);
+        }
+        if (group < groups && thread % READERS == 0) {
+            float count = (float)(last - first) * of_group;
+            float distance = sum / count;
+            moments[((int64_t)blockIdx.y * gridDim.x + blockIdx.x) * groups + group] = {
+                count,
+                widened(pivots[group * of_group]) + distance,
+                fmaxf(square - distance * sum, 0.0f),
+            };
+        }
     }
 }
 
-// Threads that read the moments of one group together, a part of a warp.
-constexpr int READERS = 8;
-
 // `x` from its mean, over its deviation, times weight plus bias, under an activation. Blocks and threads are those of
-// `group_moments`; the threads of a block are a multiple of a warp.
+// `group_moments`.
 template <class N, int WIDTH>
 __device__ void group_norm(const N *x, const Moments *moments, const N *weight, const N *bias, N *y, int positions,
                            int channels, int groups, int piece, float eps, int activation) {
@@ -87,25 +90,32 @@ __device__ void group_norm(const N *x, const Moments *moments, const N *weight, 
     // Every lane of a warp takes part in each exchange, whether it has a group or not.
     for (int begin = 0; begin < groups; begin += threads / READERS) {
         int group = begin + thread / READERS;
-        Moments all = {0.0f, 0.0f, 0.0f};
+        // Distances of means from the first, so that a large mean costs no digits.
+        float count = 0.0f, sum = 0.0f, square = 0.0f;
+        float pivot = group < groups ? pieces[group].mean : 0.0f;
         if (group < groups) {
+            UNROLL_BY(4)
             for (int at = thread % READERS; at < (int)gridDim.x; at += READERS) {
-                all = together(all, pieces[(int64_t)at * groups + group]);
+                Moments of_piece = pieces[(int64_t)at * groups + group];
+                float distance = of_piece.mean - pivot;
+                count += of_piece.count;
+                sum += of_piece.count * distance;
+                square += of_piece.squares + of_piece.count * distance * distance;
             }
         }
         for (int bits = 1; bits < READERS; bits *= 2) {
-            Moments other = {exchanged(all.count, bits), exchanged(all.mean, bits), exchanged(all.squares, bits)};
-            // The same order on both sides, so that both have the same sum.
-            bool is_second = thread & bits;
-            all = is_second ? together(other, all) : together(all, other);
+            count += exchanged(count, bits);
+            sum += exchanged(sum, bits);
+            square += exchanged(square, bits);
         }
         if (group < groups) {
-            float inverse = rsqrtf(all.squares / all.count + eps);
+            float distance = sum / count, mean = pivot + distance;
+            float inverse = rsqrtf(fmaxf(square - distance * sum, 0.0f) / count + eps);
             for (int i = thread % READERS; i < of_group; i += READERS) {
                 int channel = group * of_group + i;
                 float scale = inverse * widened(weight[channel]);
                 scales[channel] = scale;
-                offsets[channel] = widened(bias[channel]) - all.mean * scale;
+                offsets[channel] = widened(bias[channel]) - mean * scale;
             }
         }
     }
@@ -114,11 +124,16 @@ __device__ void group_norm(const N *x, const Moments *moments, const N *weight, 
     int last = min(first + piece, positions);
     int64_t item = (int64_t)blockIdx.y * positions * channels;
     for (int channel = threadIdx.x * WIDTH; channel < channels; channel += blockDim.x * WIDTH) {
+        float scale[WIDTH], offset[WIDTH];
+        for (int i = 0; i < WIDTH; i++) {
+            scale[i] = scales[channel + i];
+            offset[i] = offsets[channel + i];
+        }
         for (int at = first + threadIdx.y; at < last; at += blockDim.y) {
             int64_t place = item + (int64_t)at * channels + channel;
             Pack<N, WIDTH> pack = read<N, WIDTH>(x + place);
             for (int i = 0; i < WIDTH; i++) {
-                float number = widened(pack.numbers[i]) * scales[channel + i] + offsets[channel + i];
+                float number = widened(pack.numbers[i]) * scale[i] + offset[i];
                 pack.numbers[i] = narrowed<N>(activated(number, activation));
             }
             write<N, WIDTH>(y + place, pack);

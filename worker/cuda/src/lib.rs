@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`launch`] | what a GPU is told: a kernel, its blocks and threads, its arguments |
 //! | [`norm`] [`ending`] [`patches`] [`attention`] | the launches of each operation, from its sizes |
-//! | `device` | hands launches to a GPU, in builds with the feature `cuda` |
+//! | `gpu` | opens a GPU, starts what it is told, calls cuDNN, in builds with the feature `cuda` |
 //!
 //! The kernels themselves lie in `kernels/`, in CUDA's C++. They compile for GPUs with `nvcc`, and for any CPU with
 //! `emulator/`, where tests hold every one of them against plain sums: sizes, order of arguments and indices are the same
@@ -18,13 +18,11 @@
 //! * Shapes are those of [`sd_kernels`]. Knows no tensors, no files and no models.
 
 pub mod attention;
-#[cfg(feature = "cuda")]
-mod device;
 pub mod ending;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 pub mod launch;
 pub mod norm;
 pub mod patches;
 
-#[cfg(feature = "cuda")]
-pub use device::{Made, run};
 pub use launch::{Argument, Launch, Module, Number};

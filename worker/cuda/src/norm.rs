@@ -2,14 +2,16 @@
 
 use sd_kernels::Activation;
 
-use crate::launch::{Argument, BLOCK_BYTES_MAX, Launch, Module, Number, THREADS, THREADS_MAX, WARP, int, known, size};
+use crate::launch::{Argument, BLOCK_BYTES_MAX, Launch, Module, Number, THREADS_MAX, WARP, int, known, size};
 
 /// Numbers that a block takes of an item, about.
-const PIECE_NUMBERS: usize = 1 << 14;
-/// Most pieces of an item.
+const PIECE_NUMBERS: usize = 1 << 13;
+/// Most pieces of all items, about: enough to keep a GPU busy, and every block reads what was found of all of its item.
 const PIECES_MAX: usize = 256;
 /// Bytes of the moments of a group: count, mean, squared distances, all f32.
 const MOMENTS_BYTES: usize = 12;
+/// Threads of a block of group normalisation, about: pieces are few, and memory is to be kept busy.
+const GROUP_THREADS: usize = 512;
 /// Rows of a block of layer normalisation.
 const LINES: usize = 4;
 
@@ -44,7 +46,8 @@ impl GroupNorm {
 
     fn pieces(&self) -> (usize, usize) {
         let numbers = self.positions * self.channels;
-        let pieces = (numbers / PIECE_NUMBERS).clamp(1, PIECES_MAX);
+        let most = PIECES_MAX.div_ceil(self.batch.max(1)).max(PIECES_MAX / 16);
+        let pieces = (numbers / PIECE_NUMBERS).clamp(1, most);
         let piece = self.positions.div_ceil(pieces).max(1);
         (self.positions.div_ceil(piece).max(1), piece)
     }
@@ -93,12 +96,12 @@ impl GroupNorm {
     }
 }
 
-/// Threads for `packs` of channels by those for positions: whole warps, some [`THREADS`].
+/// Threads for `packs` of channels by those for positions: whole warps, some [`GROUP_THREADS`].
 fn block(packs: usize) -> [usize; 2] {
-    let lanes = packs.clamp(1, THREADS);
+    let lanes = packs.clamp(1, GROUP_THREADS);
     // Lines that fill up the last warp.
     let together = WARP / gcd(lanes, WARP);
-    let lines = (THREADS / lanes / together).max(1) * together;
+    let lines = (GROUP_THREADS / lanes / together).max(1) * together;
     if lanes * lines <= THREADS_MAX { [lanes, lines] } else { [lanes.next_multiple_of(WARP), 1] }
 }
 

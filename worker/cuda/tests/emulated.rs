@@ -269,6 +269,15 @@ fn patches(patches: Patches, number: Number) -> TestCaseResult {
 
 /// Checks attention whose scores are up to `steepness` times those of random numbers.
 fn check_attention(shape: Attention, number: Number, steepness: f64) -> TestCaseResult {
+    for strips in [1, 2] {
+        if let Some(launch) = attention::launch_in_strips(shape, number, strips) {
+            check_attention_by(launch, shape, number, steepness)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_attention_by(launch: Launch, shape: Attention, number: Number, steepness: f64) -> TestCaseResult {
     let Attention { batch, queries, keys, heads, channels, causal } = shape;
     let step = heads * channels;
     let mut q: Vec<f64> = drawn(batch * queries * step, 1).iter().map(|one| one * steepness).collect();
@@ -279,7 +288,7 @@ fn check_attention(shape: Attention, number: Number, steepness: f64) -> TestCase
         Some(Memory::new(&mut v, number)),
         Some(Memory::unwritten(q.len(), number)),
     ];
-    let found = run(&[attention::launch(shape, number).expect("it is small enough")], slots);
+    let found = run(&[launch], slots);
     let mut expected = vec![0.0; q.len()];
     for (item, query) in (0..batch).flat_map(|item| (0..queries).map(move |query| (item, query))) {
         for head in 0..heads {
@@ -391,6 +400,9 @@ fn every_width_of_a_head_has_its_kernel() {
 fn what_is_beyond_the_kernels_is_refused() {
     let shape = Attention { batch: 1, queries: 4, keys: 4, heads: 1, channels: 64, causal: false };
     assert!(attention::launch(shape, Number::F16).is_some());
+    let blocks = |shape| attention::launch(shape, Number::F16).map(|launch| launch.grid[0]);
+    let large = Attention { queries: 4096, keys: 4096, heads: 8, ..shape };
+    assert_eq!([blocks(large), blocks(Attention { channels: 80, ..large })], [Some(32), Some(64)]);
     assert_eq!(attention::launch(shape, Number::F32), None);
     for other in [
         Attention { channels: 512, ..shape },

@@ -3,6 +3,8 @@
 /// NVIDIA GPUs.
 #[cfg(not(feature = "cuda"))]
 pub(super) mod cuda {
+    use candle_core::Device;
+
     use crate::device::{DeviceError, Dtype, OpenDevice};
 
     pub(in crate::device) fn may_be_here() -> bool {
@@ -12,6 +14,8 @@ pub(super) mod cuda {
     pub(in crate::device) fn open(_index: Option<usize>, _dtype: Dtype) -> Result<Vec<OpenDevice>, DeviceError> {
         Err(DeviceError::NotBuilt { kind: "cuda", build: "`cargo xtask cuda`" })
     }
+
+    pub(in crate::device) fn give_back(_device: &Device) {}
 }
 
 /// Apple's GPUs.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, sys};
+use candle_core::cuda_backend::set_gemm_reduced_precision_f32;
 
 use super::driver::CudaVersion;
 use super::gpu::{Fault, broken, caught, dtype_or_default, tried};
@@ -66,6 +67,8 @@ fn count(asked: Option<usize>) -> Result<usize, DeviceError> {
 fn open_one(index: usize, dtype: Dtype) -> Result<OpenDevice, DeviceError> {
     let name = format!("cuda:{index}");
     let dtype = dtype_or_default(dtype);
+    // What is computed in f32 beside networks of 16 bits is there for its range: TF32 has that, and as many digits as f16.
+    set_gemm_reduced_precision_f32(dtype != Dtype::F32);
     let described = caught(|| {
         let context = CudaContext::new(index)?;
         Ok::<_, DriverError>((context.name()?, context.total_mem()? as u64))
@@ -75,7 +78,7 @@ fn open_one(index: usize, dtype: Dtype) -> Result<OpenDevice, DeviceError> {
         Ok(Err(error)) => return Err(CUDA.driver_error(&name, "the GPU", &error.to_string())),
         Err(panic) => return Err(CUDA.library_error(&name, &panic)),
     };
-    let device = tried(|| Device::new_cuda(index), dtype).map_err(|fault| match fault {
+    let device = tried(|| sd_cuda_kernels::gpu::open(index), dtype).map_err(|fault| match fault {
         Fault::WrongNumbers => broken(&name, "it computes wrong numbers"),
         Fault::Error(text) => CUDA.driver_error(&name, &label, &text),
         Fault::Panic(message) => CUDA.library_error(&name, &message),
@@ -83,4 +86,13 @@ fn open_one(index: usize, dtype: Dtype) -> Result<OpenDevice, DeviceError> {
     tracing::info!(device = name, label, %dtype, memory_mb = memory_bytes / 1_000_000, "a GPU draws");
     let placement = Placement { device, dtype: in_candle(dtype) };
     Ok(OpenDevice { placement, info: DeviceInfo { name, label, dtype, memory_bytes: Some(memory_bytes) } })
+}
+
+/// Gives memory back that is kept for what is computed next.
+pub(super) fn give_back(device: &Device) {
+    if let Device::Cuda(gpu) = device
+        && let Err(error) = sd_cuda_kernels::gpu::give_back(gpu)
+    {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a GPU keeps memory that nothing uses");
+    }
 }

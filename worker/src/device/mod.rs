@@ -45,6 +45,13 @@ pub struct OpenDevice {
     pub info: DeviceInfo,
 }
 
+impl OpenDevice {
+    /// Gives memory back that is kept for what is computed next.
+    pub fn give_back(&self) {
+        cuda::give_back(&self.placement.device);
+    }
+}
+
 /// What is told about a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
@@ -161,12 +168,6 @@ pub fn open(choice: DeviceChoice, dtype: Dtype) -> Result<Vec<OpenDevice>, Devic
             }))
         }
     }
-}
-
-/// Whether a computation failed because the device's memory is full.
-pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
-    // The error of a driver arrives boxed, under any number of contexts; its name is in the text in every case.
-    ["OUT_OF_MEMORY", "out of memory"].iter().any(|sign| error.to_string().contains(sign))
 }
 
 fn cpu(dtype: Dtype) -> OpenDevice {

@@ -1,5 +1,6 @@
 //! The loop from noise to a clean latent.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use candle_core::Tensor;
@@ -8,6 +9,7 @@ use super::cancel::{CancelToken, Halt};
 use super::guidance::{Evaluation, Guidance};
 use super::nn::unet::Unet;
 use super::noise::LatentNoise;
+use super::ops::{Arrival, Arrivals};
 use super::pipeline::{GenerateError, Observer, StepView};
 use super::schedulers::{Scheduler, Stepped};
 
@@ -43,6 +45,8 @@ pub struct Walk<'a> {
     pub inpainting: &'a Inpainting,
     /// What a scheduler that adds noise draws from.
     pub noise: &'a mut LatentNoise,
+    /// How the observer gets to see what comes out.
+    pub arrivals: &'a Arrivals,
     /// The step that the observer counts from: all that comes before it was never asked for.
     pub origin: usize,
     /// Read before every step and between the blocks of the network.
@@ -62,6 +66,7 @@ impl Walk<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Tensor, Halt> {
         let steps = self.scheduler.steps();
+        let mut told = VecDeque::with_capacity(self.arrivals.ahead() + 1);
         for step in range {
             self.cancel.checkpoint()?;
             let mut input = self.scheduler.scale_input(&sample, step)?;
@@ -86,16 +91,29 @@ impl Walk<'_> {
             let noise = &mut *self.noise;
             let Stepped { next, denoised } = self.scheduler.advance(step, &output, &sample, &mut || noise.draw())?;
             sample = self.kept(next, step + 1)?;
-            // A GPU only notes what it is told; a step that is announced, and a token that is read, are of what is done.
-            sample.device().synchronize()?;
-            observer.stepped(&StepView {
-                step: (step + 1 - origin) as u32,
-                steps: (steps - origin) as u32,
-                sigma: self.scheduler.sigma(step + 1),
-                denoised: &|| copy_off_device(&denoised),
-            });
+            told.push_back((step, self.arrivals.expect(&denoised)?));
+            // A step that is announced, and a token that is read, are of what is done; a GPU is told the next step before.
+            while told.len() > self.arrivals.ahead() {
+                self.announce(&mut told, observer)?;
+            }
+        }
+        while !told.is_empty() {
+            self.announce(&mut told, observer)?;
         }
         Ok(sample)
+    }
+
+    /// Waits for the first of `told`, and tells `observer`.
+    fn announce(&self, told: &mut VecDeque<(usize, Arrival)>, observer: &mut dyn Observer) -> candle_core::Result<()> {
+        let Some((step, denoised)) = told.pop_front() else { return Ok(()) };
+        denoised.wait()?;
+        observer.stepped(&StepView {
+            step: (step + 1 - self.origin) as u32,
+            steps: (self.scheduler.steps() - self.origin) as u32,
+            sigma: self.scheduler.sigma(step + 1),
+            denoised: &|| Ok(denoised.numbers()?),
+        });
+        Ok(())
     }
 
     /// `sample` before `step`, with the kept part of the picture put back.

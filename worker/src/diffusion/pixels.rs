@@ -10,7 +10,7 @@ pub mod blur;
 pub mod raster;
 pub mod resample;
 
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{DType, Device, IndexOp, Tensor};
 
 pub use self::raster::{Mask, Raster, Rect, Rgb, Sides};
 pub use self::resample::Resize;
@@ -25,11 +25,29 @@ pub fn pictures_from_decoded(decoded: &Tensor) -> Result<Vec<Picture>, GenerateE
     let (batch, height, width, _) = decoded.dims4()?;
     (0..batch)
         .map(|item| {
-            let values = decoded.i(item)?.flatten_all()?.to_vec1::<f32>()?;
-            let rgb = values.into_iter().map(byte).collect::<Option<Vec<u8>>>().ok_or(GenerateError::NotFinite)?;
+            let values = decoded.i(item)?.flatten_all()?;
+            let rgb = if values.device().is_cpu() {
+                let bytes = values.to_vec1::<f32>()?.into_iter().map(byte).collect::<Option<Vec<u8>>>();
+                bytes.ok_or(GenerateError::NotFinite)?
+            } else {
+                bytes_on_device(&values)?
+            };
             Ok(Picture { width: width as u32, height: height as u32, rgb })
         })
         .collect()
+}
+
+/// [`byte`] of every value, where the values are: a quarter of them has to be copied.
+fn bytes_on_device(values: &Tensor) -> Result<Vec<u8>, GenerateError> {
+    // Beyond this, f32 has whole numbers only, and a sum is rounded half to even.
+    const WHOLE: f64 = 12_582_912.0;
+    // Numbers times nothing are nothing, and what is none stays so.
+    let nothing = (values * 0.0)?.sum_all()?.to_scalar::<f32>()?;
+    if nothing.is_nan() {
+        return Err(GenerateError::NotFinite);
+    }
+    let scaled = (values.affine(0.5, 0.5)?.clamp(0_f32, 1_f32)? * 255.0)?;
+    Ok(((scaled + WHOLE)? - WHOLE)?.to_dtype(DType::U8)?.to_vec1()?)
 }
 
 /// What the VAE encodes: `[1, height, width, 3]` f32 with black at −1 and white at 1 (diffusers'

@@ -26,3 +26,22 @@ impl Placement {
         if self.dtype == DType::F16 && force_upcast { DType::F32 } else { self.dtype }
     }
 }
+
+/// Whether a computation failed because the device's memory is full.
+pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    // The error of a driver arrives boxed, under any number of contexts; its name is in the text in every case.
+    ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|sign| error.to_string().contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_memory_is_told_from_other_errors() {
+        let of = |text: &str| is_out_of_memory(&candle_core::Error::Msg(text.into()).context("loading"));
+        assert!(of("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
+        assert!(of("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"));
+        assert!(!of("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"));
+    }
+}

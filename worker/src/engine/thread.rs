@@ -15,11 +15,12 @@ use super::painter;
 use super::queue::{Job, JobQueue};
 use super::reporter::JobReporter;
 use super::status::{EngineStatus, Statuses};
+use crate::allocator;
 use crate::diffusion::inpaint::InpaintPlan;
+use crate::diffusion::placement::is_out_of_memory;
 use crate::diffusion::{Finished, GenerateError, GenerationSpec, Observer, Outcome, Pipeline, Start, StepView};
 use crate::jobs::{PictureQueue, Registry};
 use crate::models::{ByteSize, LoadError, LoadProgress, LoadedModels, ModelLoader};
-use crate::{allocator, device};
 
 /// The running threads.
 #[derive(Debug)]
@@ -108,10 +109,16 @@ impl EngineThread {
             Err(_) => EngineStatus::Failed(format!("the model {default} could not be loaded: see the worker's log")),
         };
         self.statuses.tell(self.index, status);
-        while let Ok((job, _turn)) = queue.take(allocator::KEPT, allocator::give_back) {
+        while let Ok((job, _turn)) = queue.take(allocator::KEPT, || self.give_back()) {
             self.work(job);
         }
         self.statuses.tell(self.index, EngineStatus::Stopped);
+    }
+
+    /// Memory that is kept between pictures.
+    fn give_back(&self) {
+        allocator::give_back();
+        self.loader.give_back();
     }
 
     fn work(&mut self, job: Job) {
@@ -245,7 +252,7 @@ fn after(mut warnings: Vec<String>, mut finished: Finished) -> Finished {
 
 fn failed(error: GenerateError) -> ErrorBody {
     if let GenerateError::Tensor(cause) = &error
-        && device::is_out_of_memory(cause)
+        && is_out_of_memory(cause)
     {
         tracing::error!(error = &error as &dyn std::error::Error, "a job needs more memory than its device has");
         return ErrorBody::new(

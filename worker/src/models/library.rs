@@ -12,8 +12,9 @@ use super::hub::{Hub, HubError, HubSettings};
 use super::packer::Packer;
 use super::source::{ModelSource, Remote, Resolved};
 use super::{AdapterSet, CatalogueModel, LoadError, LoadProgress, ModelLoader, OnProgress, PromptReaders};
-use crate::device::{self, DeviceInfo, OpenDevice};
+use crate::device::{DeviceInfo, OpenDevice};
 use crate::diffusion::families::PreviewDecoder;
+use crate::diffusion::placement::is_out_of_memory;
 use crate::diffusion::weights::{LoadError as FilesError, ModelFiles};
 use crate::diffusion::{CancelToken, GenerationSpec, GuidanceSpec, Observer, Pipeline, StepView, families};
 
@@ -149,6 +150,10 @@ impl ModelLoader for PlacedLibrary {
         Arc::clone(&self.library.readers)
     }
 
+    fn give_back(&self) {
+        self.device.give_back();
+    }
+
     fn prepare(&mut self, name: &str, progress: &mut OnProgress<'_>) -> Result<u64, LoadError> {
         let Library { entries, runtime, downloads, .. } = &*self.library;
         let Entry { files, remote } = &entries[self.library.position(name)?];
@@ -179,7 +184,7 @@ impl ModelLoader for PlacedLibrary {
         let embeddings: Vec<_> = adapters.embeddings.files().collect();
         let loaded = families::load(&entries[at].files, &embeddings, &self.device.placement);
         let mut pipeline = loaded.map_err(|error| match error {
-            FilesError::Tensor { source, .. } if device::is_out_of_memory(&source) => {
+            FilesError::Tensor { source, .. } if is_out_of_memory(&source) => {
                 LoadError::OutOfMemory { name: name.into(), device: self.device.info.name.clone() }
             }
             error => unusable(name, error),

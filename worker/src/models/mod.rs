@@ -74,6 +74,9 @@ pub trait ModelLoader: Send {
     /// # Errors
     /// When the model's files cannot be used.
     fn load(&mut self, name: &str) -> Result<Box<dyn Pipeline>, LoadError>;
+
+    /// Gives memory of the device back that is kept between pictures, as none was drawn for a while.
+    fn give_back(&self) {}
 }
 
 /// How far the weights of a model have come.

@@ -8,7 +8,7 @@ use sd_worker::diffusion::cancel::Halt;
 use sd_worker::diffusion::nn::clip_text::{ClipTextConfig, ClipTextEncoder, HiddenLayer, TextEncoding};
 use sd_worker::diffusion::nn::time::guidance_scale_embedding;
 use sd_worker::diffusion::nn::unet::{AddedConditioning, Unet, UnetConfig, UnetInput};
-use sd_worker::diffusion::nn::vae::{Posterior, VaeConfig, VaeDecoder, VaeEncoder};
+use sd_worker::diffusion::nn::vae::{Posterior, VaeConfig, VaeDecoder, VaeEncoder, tiled};
 use sd_worker::diffusion::weights::Weights;
 
 use super::{RELATIVE_L2_MAX, golden_tensors, relative_l2, said, tiny_model};
@@ -302,4 +302,26 @@ fn every_network_halts_when_the_token_is_set() {
     for result in halted {
         assert!(matches!(result, Err(Halt::Canceled)));
     }
+}
+
+#[test]
+fn a_picture_in_tiles_is_that_of_diffusers() {
+    // Of the rows and columns of the picture, one in so many is in the golden.
+    const EVERY: usize = 3;
+    let goldens = golden_tensors("tiled.safetensors");
+    let (_, decoder) = vae("sd1", DType::F32);
+    let found = tiled::decode(&decoder, &goldens["in"], &CancelToken::default()).unwrap();
+    let (_, height, width, _) = found.dims4().unwrap();
+    let kept = |size: usize| Tensor::arange_step(0, size as u32, EVERY as u32, &Device::Cpu).unwrap();
+    let found = found.index_select(&kept(height), 1).unwrap().index_select(&kept(width), 2).unwrap();
+    check("in tiles", &found, &goldens["out"]);
+
+    // One tile is the picture.
+    let latents = goldens["in"].narrow(1, 0, 9).unwrap().narrow(2, 0, 7).unwrap();
+    let whole = decoder.decode(&latents, &CancelToken::default()).unwrap();
+    assert!(!tiled::is_divided(9, 7) && tiled::is_divided(70, 65));
+    check("one tile", &tiled::decode(&decoder, &latents, &CancelToken::default()).unwrap(), &whole);
+    let canceled = CancelToken::default();
+    canceled.cancel();
+    assert!(matches!(tiled::decode(&decoder, &goldens["in"], &canceled), Err(Halt::Canceled)));
 }

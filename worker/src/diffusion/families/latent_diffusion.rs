@@ -13,17 +13,23 @@ use super::conditioning::Conditioner;
 use super::networks::Adaptable;
 use super::pictures::{PictureEncoder, Shown};
 use super::stop::Stop;
-use crate::diffusion::cancel::CancelToken;
+use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::denoise::{Inpainting, Walk};
 use crate::diffusion::inpaint::latent_mask;
-use crate::diffusion::nn::vae::VaeDecoder;
+use crate::diffusion::nn::vae::{VaeDecoder, tiled};
 use crate::diffusion::noise::LatentNoise;
+use crate::diffusion::ops::Arrivals;
 use crate::diffusion::pipeline::{
     CacheUse, Finished, GenerateError, HandedOver, ModelSchedule, Observer, Outcome, Picture, Pipeline,
 };
 use crate::diffusion::pixels::pictures_from_decoded;
+use crate::diffusion::placement::is_out_of_memory;
 use crate::diffusion::schedulers::Scheduler;
 use crate::diffusion::spec::{GenerationSpec, ImageStart, Start};
+
+/// What people are told whose picture was put together.
+const TILED: &str = "The device had too little memory to decode this picture as a whole; it was decoded in tiles, whose \
+                     tones may differ a little.";
 
 /// A loaded model of any family.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub(super) struct LatentDiffusion {
     pub(super) inpainting_channels: usize,
     pub(super) encoder: PictureEncoder,
     pub(super) decoder: VaeDecoder,
+    pub(super) arrivals: Arrivals,
     pub(super) schedule: ModelSchedule,
     pub(super) latent_channels: usize,
     pub(super) latent_scale: usize,
@@ -103,6 +110,7 @@ impl LatentDiffusion {
             guidance: &guidance,
             inpainting: &inpainting,
             noise: &mut noise,
+            arrivals: &self.arrivals,
             origin,
             cancel,
         }
@@ -114,7 +122,7 @@ impl LatentDiffusion {
         }
 
         let decode_started = Instant::now();
-        let pictures = self.decode(&latents, cancel)?;
+        let pictures = self.decode(&latents, cancel, &mut warnings)?;
         let decode_time = decode_started.elapsed();
         let caches = CacheUse::default();
         Ok(Outcome::Finished(Finished { pictures, warnings, encode_time, denoise_time, decode_time, caches }))
@@ -208,11 +216,25 @@ impl LatentDiffusion {
         Ok(Tensor::cat(&samples, 0)?)
     }
 
-    /// The pictures of `latents`, one after the other: the memory of the decoder is that of one picture.
-    fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Vec<Picture>, Stop> {
-        let mut pictures = Vec::with_capacity(latents.dim(0)?);
-        for item in 0..latents.dim(0)? {
-            let decoded = self.decoder.decode(&latents.narrow(0, item, 1)?, cancel)?;
+    /// The pictures of `latents`, one after the other: the memory of the decoder is that of one picture, or of a tile of it
+    /// where the device has no room for that.
+    fn decode(&self, latents: &Tensor, cancel: &CancelToken, warnings: &mut Vec<String>) -> Result<Vec<Picture>, Stop> {
+        let (count, height, width, _) = latents.dims4()?;
+        let mut pictures = Vec::with_capacity(count);
+        let mut is_tiled = false;
+        for item in 0..count {
+            let latent = latents.narrow(0, item, 1)?;
+            let whole = if is_tiled { None } else { Some(self.decoder.decode(&latent, cancel)) };
+            let decoded = match whole {
+                Some(Err(Halt::Tensor(error))) if is_out_of_memory(&error) && tiled::is_divided(height, width) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a picture is decoded in tiles");
+                    warnings.push(TILED.into());
+                    is_tiled = true;
+                    tiled::decode(&self.decoder, &latent, cancel)?
+                }
+                Some(whole) => whole?,
+                None => tiled::decode(&self.decoder, &latent, cancel)?,
+            };
             pictures.extend(pictures_from_decoded(&decoded)?);
         }
         Ok(pictures)

@@ -17,11 +17,12 @@ use crate::diffusion::embeddings::{Embedding, EmbeddingSet, TextEncoder};
 use crate::diffusion::nn::clip_text::{ClipTextConfig, ClipTextEncoder};
 use crate::diffusion::nn::unet::{Unet, UnetConfig};
 use crate::diffusion::nn::vae::{VaeConfig, VaeDecoder, VaeEncoder};
+use crate::diffusion::ops::Arrivals;
 use crate::diffusion::pipeline::{MicroKind, ModelInfo, ModelSchedule};
 use crate::diffusion::placement::Placement;
 use crate::diffusion::prompt::PromptTokenizer;
 use crate::diffusion::schedulers::{AlignedModel, SchedulerConfig, SigmaSpacing};
-use crate::diffusion::weights::{LoadError, ModelFiles, Weights, config};
+use crate::diffusion::weights::{LoadError, ModelFiles, Scope, Weights, config};
 
 const UNET: &str = "unet/config.json";
 const VAE: &str = "vae/config.json";
@@ -259,6 +260,8 @@ impl Parts {
         let (_, warning) = scheduler.entry();
         let vae_weights = Weights::open(files, "vae", "diffusion_pytorch_model")?;
         let (encoder, decoder) = load_vae(&vae, &vae_weights, device, placement.vae_dtype(vae.force_upcast))?;
+        let arrivals =
+            Arrivals::new(device).map_err(|error| Scope::root(&vae_weights, device, placement.dtype).failed(error))?;
         // No adapter changes the autoencoder: what is kept of it is what lies packed beside its files.
         drop(vae_weights.keep());
         Ok(LatentDiffusion {
@@ -268,6 +271,7 @@ impl Parts {
             networks: Adaptable::load(files, encoders, unet, placement)?,
             encoder: PictureEncoder::new(encoder, device.clone()),
             decoder,
+            arrivals,
             schedule: ModelSchedule { config: scheduler, aligned: layout.aligned },
             latent_channels: vae.latent_channels,
             latent_scale: vae.scale(),

@@ -148,6 +148,22 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
+    /// Of one size.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn new(keys: Tensor, values: Tensor) -> Result<Self> {
+        if keys.dims() != values.dims() {
+            candle_core::bail!("keys of {:?} have no values of {:?}", keys.dims(), values.dims())
+        }
+        Ok(Self { keys, values })
+    }
+
+    /// Keys, then values.
+    pub fn tensors(&self) -> [&Tensor; 2] {
+        [&self.keys, &self.values]
+    }
+
     /// Both, changed alike.
     ///
     /// # Errors

@@ -1,21 +1,21 @@
-//! Every operation on an NVIDIA GPU: products are cuBLAS's, all else is [`sd_cuda_kernels`]'. What these do not know, and
-//! tensors elsewhere, go through [`reference`](mod@reference).
+//! Every operation on an NVIDIA GPU: products are cuBLASLt's, convolutions cuDNN's where it is installed, all else is
+//! [`sd_cuda_kernels`]'. What these do not know, and tensors elsewhere, go through [`reference`](mod@reference).
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `kernels` | operations as launches |
-//! | `check` | the same beside the reference, on the GPU itself |
-//!
-//! A kernel that computes something else than the reference is a line in the log and a slower worker, and no wrong picture.
+//! | `recorder` | what a GPU was told, told again at once |
+//! | `arrivals` | numbers on their way to the machine's memory |
 
-mod check;
+mod arrivals;
 mod kernels;
+mod recorder;
 
-use std::sync::OnceLock;
-
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use sd_cuda_kernels::Number;
 
+pub use self::arrivals::{Arrival, Arrivals};
+pub use self::recorder::Recorder;
 use super::{Activation, Conv2d, Ending, GroupNorm, Heads, LayerNorm, Linear, reference};
 
 /// The type of a tensor's numbers, where kernels are to compute with it.
@@ -26,22 +26,7 @@ fn number(x: &Tensor) -> Option<Number> {
         DType::BF16 => Number::Bf16,
         _ => return None,
     };
-    (x.device().is_cuda() && are_right(x.device())).then_some(number)
-}
-
-/// Whether the kernels compute what they should on the GPUs of this machine; found out once, on the first that is used.
-fn are_right(device: &Device) -> bool {
-    static ARE_RIGHT: OnceLock<bool> = OnceLock::new();
-    *ARE_RIGHT.get_or_init(|| match check::run(device) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "this worker's own kernels do not compute what they should on this GPU; slower ones draw"
-            );
-            false
-        }
-    })
+    x.device().is_cuda().then_some(number)
 }
 
 /// [`conv2d_then`](super::conv2d_then).

@@ -11,8 +11,8 @@ use super::cpu::{Number, numbers};
 /// A matrix that activations are multiplied with, `[in, out]`. A copy shares its memory.
 #[derive(Clone, Debug)]
 pub(super) enum Weight {
-    /// For [`reference`](super::reference).
-    Rows(Tensor),
+    /// For GPUs and [`reference`](super::reference): `[out, in]`, as tensor cores and cuDNN read it.
+    Columns(Tensor),
     /// For [`cpu`](super::cpu).
     Packed(Packed),
 }
@@ -151,21 +151,21 @@ impl Weight {
         }
         let (outputs, depth) = weight.dims2()?;
         let taps = kernel * kernel;
-        let by_tap = weight.reshape((outputs, depth / taps, taps))?.permute((2, 1, 0))?;
-        Ok(Self::Rows(by_tap.reshape((depth, outputs))?.contiguous()?))
+        let by_tap = weight.reshape((outputs, depth / taps, taps))?.transpose(1, 2)?;
+        Ok(Self::Columns(by_tap.reshape((outputs, depth))?.contiguous()?))
     }
 
     /// `[in, out]`
     fn dims(&self) -> Result<(usize, usize)> {
         match self {
-            Self::Rows(rows) => rows.dims2(),
+            Self::Columns(columns) => columns.dims2().map(|(outputs, inputs)| (inputs, outputs)),
             Self::Packed(packed) => Ok(packed.dims()),
         }
     }
 
     fn packed(&self) -> Option<&Packed> {
         match self {
-            Self::Rows(_) => None,
+            Self::Columns(_) => None,
             Self::Packed(packed) => Some(packed),
         }
     }
@@ -173,7 +173,7 @@ impl Weight {
     /// The matrix as it is multiplied with a row; one that is packed is copied.
     pub(super) fn rows(&self) -> Result<Tensor> {
         match self {
-            Self::Rows(rows) => Ok(rows.clone()),
+            Self::Columns(columns) => columns.t(),
             Self::Packed(packed) => packed.rows(),
         }
     }
@@ -181,7 +181,10 @@ impl Weight {
     /// The sum with `delta`, `[in, out]` f32, made in f32.
     fn plus(&self, delta: &Tensor) -> Result<Self> {
         match self {
-            Self::Rows(rows) => Ok(Self::Rows(rows.to_dtype(DType::F32)?.add(delta)?.to_dtype(rows.dtype())?)),
+            Self::Columns(columns) => {
+                let sum = columns.to_dtype(DType::F32)?.add(&delta.t()?)?;
+                Ok(Self::Columns(sum.to_dtype(columns.dtype())?))
+            }
             Self::Packed(packed) => {
                 let delta = delta.contiguous()?;
                 if delta.dims2()? != packed.dims() {

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`layers`] | weights, laid out once at load: `Conv2d`, `Linear`, `GroupNorm`, `LayerNorm` |
 //! | [`mod@reference`] | the operations on candle tensor operations, on any device: the oracle of every faster path |
+//! | [`check`] | every operation on a device beside the reference, for `sd-worker check` |
 //! | `shapes` | which shapes fit together, for the paths below |
 //! | [`mod@cpu`] | the operations on [`sd_kernels`], for f32 and bf16 on the CPU |
-//! | `cuda` | the operations on `sd_cuda_kernels` and cuBLAS, in builds with the feature `cuda` |
+//! | `cuda` | the operations on `sd_cuda_kernels`, cuBLAS and cuDNN, in builds with the feature `cuda` |
+//! | `immediate` | what stands in elsewhere for recordings and for numbers that are on their way |
 //!
 //! Networks call the functions of this file and never name a path below: which one is taken is said by where the weights
 //! were laid out for, or by where the activations are. A device's own kernels stand behind the same signatures and are
@@ -18,9 +20,11 @@
 //! * No operation reads weights in another layout than the one its layer keeps.
 //! * Scratch memory is bounded by [`SCRATCH_BYTES_MAX`], whatever the picture's size.
 
+pub mod check;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+pub mod immediate;
 pub mod layers;
 pub mod reference;
 mod shapes;
@@ -37,6 +41,11 @@ use self::cuda as elsewhere;
 use self::layers::Weight;
 #[cfg(not(feature = "cuda"))]
 use self::reference as elsewhere;
+
+#[cfg(feature = "cuda")]
+pub use self::cuda::{Arrival, Arrivals, Recorder};
+#[cfg(not(feature = "cuda"))]
+pub use self::immediate::{Arrival, Arrivals, Recorder};
 
 /// What follows a product or a convolution, in this order. Done with it, a number is written to memory once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,7 +110,7 @@ pub fn conv2d(x: &Tensor, conv: &Conv2d) -> Result<Tensor> {
 pub fn conv2d_then(x: &Tensor, conv: &Conv2d, ending: Ending) -> Result<Tensor> {
     match &conv.weight {
         Weight::Packed(weight) => cpu::conv2d(Path::detected(), x, conv, weight, ending),
-        Weight::Rows(_) => elsewhere::conv2d(x, conv, ending),
+        Weight::Columns(_) => elsewhere::conv2d(x, conv, ending),
     }
 }
 
@@ -112,7 +121,7 @@ pub fn conv2d_then(x: &Tensor, conv: &Conv2d, ending: Ending) -> Result<Tensor> 
 pub fn upsample_conv2d(x: &Tensor, conv: &Conv2d, size: [usize; 2], ending: Ending) -> Result<Tensor> {
     match &conv.weight {
         Weight::Packed(weight) => cpu::upsample_conv2d(Path::detected(), x, conv, weight, size, ending),
-        Weight::Rows(_) => elsewhere::upsample_conv2d(x, conv, size, ending),
+        Weight::Columns(_) => elsewhere::upsample_conv2d(x, conv, size, ending),
     }
 }
 
@@ -131,7 +140,7 @@ pub fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
 pub fn linear_then(x: &Tensor, linear: &Linear, ending: Ending) -> Result<Tensor> {
     match &linear.weight {
         Weight::Packed(weight) => cpu::linear(Path::detected(), x, linear, weight, ending),
-        Weight::Rows(_) => elsewhere::linear(x, linear, ending),
+        Weight::Columns(_) => elsewhere::linear(x, linear, ending),
     }
 }
 

@@ -18,5 +18,16 @@ fn bytes_are_clamped_and_rounded_half_to_even() {
 fn what_is_no_number_is_no_picture() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         assert!(matches!(pictures(&[0.0, value, 0.0]), Err(GenerateError::NotFinite)), "{value}");
+        let values = Tensor::new(&[0.0, value, 0.0], &Device::Cpu).unwrap();
+        assert!(matches!(bytes_on_device(&values), Err(GenerateError::NotFinite)), "{value}");
     }
+}
+
+#[test]
+fn bytes_are_the_same_wherever_they_are_made() {
+    // Every byte, what lies half between two, and what is beyond.
+    let values: Vec<f32> = (-40..=1100).map(|quarter| quarter as f32 / 510.0 - 1.0).collect();
+    let expected: Vec<u8> = values.iter().map(|value| byte(*value).unwrap()).collect();
+    let tensor = Tensor::from_slice(&values, values.len(), &Device::Cpu).unwrap();
+    assert_eq!(bytes_on_device(&tensor).unwrap(), expected);
 }

@@ -62,22 +62,37 @@ impl From<Tensor> for UnetInput {
 /// and values, and the time embedding those of the residual blocks.
 #[derive(Clone, Debug)]
 pub struct Conditioning {
+    /// Of all layers, one after the other: `[steps, items or 1, channels]`.
+    shifts: Tensor,
     /// In the order of the walk through the network.
     layers: Vec<LayerConditioning>,
 }
 
 /// What one layer takes.
 #[derive(Clone, Debug)]
-pub(super) struct LayerConditioning {
-    /// `[steps, items or 1, channels]`, or `[items or 1, channels]` at one of the steps.
-    pub(super) shift: Option<Tensor>,
+struct LayerConditioning {
+    /// Channels of its shift.
+    channels: usize,
     /// For each block of the attention, where the layer has one.
+    texts: Vec<KeysValues>,
+}
+
+/// What one layer takes at one of the steps, for a batch.
+#[derive(Debug)]
+pub(super) struct LayerInput {
+    /// `[batch or 1, channels]`
+    pub(super) shift: Tensor,
+    /// For each block of the attention, `[batch, tokens, channels]`.
     pub(super) texts: Vec<KeysValues>,
 }
 
 impl Conditioning {
-    pub(super) fn new(layers: Vec<LayerConditioning>) -> Self {
-        Self { layers }
+    /// Of the shifts, `[steps, items or 1, channels]`, and the texts of each layer.
+    pub(super) fn new(layers: Vec<(Tensor, Vec<KeysValues>)>) -> Result<Self> {
+        let (shifts, texts): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
+        let layer = |(shift, texts): (&Tensor, _)| Ok(LayerConditioning { channels: shift.dim(2)?, texts });
+        let layers = shifts.iter().zip(texts).map(layer).collect::<Result<_>>()?;
+        Ok(Self { shifts: Tensor::cat(&shifts, 2)?, layers })
     }
 
     /// That of one of the items. It shares their memory.
@@ -85,38 +100,40 @@ impl Conditioning {
     /// # Errors
     /// When there is no such item.
     pub fn item(&self, index: usize) -> Result<Self> {
-        Ok(Self { layers: self.layers.iter().map(|layer| layer.item(index)).collect::<Result<_>>()? })
-    }
-
-    pub(super) fn layers(&self) -> std::slice::Iter<'_, LayerConditioning> {
-        self.layers.iter()
-    }
-}
-
-impl LayerConditioning {
-    fn item(&self, index: usize) -> Result<Self> {
-        let of_steps = |shift: &Tensor| if shift.dim(1)? == 1 { Ok(shift.clone()) } else { shift.narrow(1, index, 1) };
-        Ok(Self {
-            shift: self.shift.as_ref().map(of_steps).transpose()?,
-            texts: self.map_texts(|text| text.narrow(0, index, 1))?,
-        })
-    }
-
-    /// What the layer takes at `step`, for `batch` pictures.
-    pub(super) fn at(&self, step: usize, batch: usize) -> Result<Self> {
-        // One row stands for any batch.
-        let at_step = |shift: &Tensor| match shift.get(step)? {
-            shift if shift.dim(0)? == 1 => Ok(shift),
-            shift => spread(&shift, batch),
+        let is_shared = self.shifts.dim(1)? == 1;
+        let shifts = if is_shared { self.shifts.clone() } else { self.shifts.narrow(1, index, 1)? };
+        let layer = |layer: &LayerConditioning| {
+            let texts = layer.texts.iter().map(|text| text.map(|x| x.narrow(0, index, 1))).collect::<Result<_>>()?;
+            Ok(LayerConditioning { texts, ..*layer })
         };
-        Ok(Self {
-            shift: self.shift.as_ref().map(at_step).transpose()?,
-            texts: self.map_texts(|text| spread(text, batch))?,
-        })
+        Ok(Self { shifts, layers: self.layers.iter().map(layer).collect::<Result<_>>()? })
     }
 
-    fn map_texts(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<KeysValues>> {
-        self.texts.iter().map(|text| text.map(&change)).collect()
+    /// All that the layers take at `step`: the same tensors at every step, but for the first.
+    pub(super) fn at(&self, step: usize) -> Result<Vec<Tensor>> {
+        let texts = self.layers.iter().flat_map(|layer| &layer.texts).flat_map(KeysValues::tensors);
+        Ok([self.shifts.get(step)?].into_iter().chain(texts.cloned()).collect())
+    }
+
+    /// What each layer takes of `tensors`, which are those of [`at`](Self::at), for `batch` pictures.
+    pub(super) fn layers(&self, tensors: &[Tensor], batch: usize) -> Result<Vec<LayerInput>> {
+        let Some((shifts, mut texts)) = tensors.split_first() else {
+            candle_core::bail!("nothing to be conditioned on")
+        };
+        let mut first = 0;
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for LayerConditioning { channels, texts: own } in &self.layers {
+            let shift = shifts.narrow(1, first, *channels)?.contiguous()?;
+            first += channels;
+            // One row stands for any batch.
+            let shift = if shift.dim(0)? == 1 { shift } else { spread(&shift, batch)? };
+            let (taken, left) = texts.split_at(2 * own.len());
+            texts = left;
+            let both =
+                taken.chunks_exact(2).map(|both| KeysValues::new(spread(&both[0], batch)?, spread(&both[1], batch)?));
+            layers.push(LayerInput { shift, texts: both.collect::<Result<_>>()? });
+        }
+        Ok(layers)
     }
 }
 

@@ -15,11 +15,11 @@ use candle_core::{DType, Device, Tensor};
 pub use conditioning::{AddedConditioning, Conditioning, UnetInput};
 pub use config::{AdditionConfig, UnetConfig};
 
-use self::conditioning::{ConditionEmbedding, LayerConditioning};
+use self::conditioning::{ConditionEmbedding, LayerInput};
 use self::path::{DownBlock, Layer, MidBlock, UpBlock};
 use super::blocks::ResnetSettings;
 use crate::diffusion::cancel::{CancelToken, Halt};
-use crate::diffusion::ops::{self, Conv2d, GroupNorm, conv2d, group_norm_silu, silu, together};
+use crate::diffusion::ops::{self, Conv2d, GroupNorm, Recorder, conv2d, group_norm_silu, silu, together};
 use crate::diffusion::weights::{LoadError, Scope, Weights};
 
 /// The network that predicts noise, velocity or the clean latent.
@@ -33,22 +33,21 @@ pub struct Unet {
     norm_out: GroupNorm,
     conv_out: Conv2d,
     dtype: DType,
+    recorder: Recorder,
 }
 
 /// What the blocks of one call are given.
 struct Call<'a> {
     /// For the layers that are still to come.
-    layers: std::slice::Iter<'a, LayerConditioning>,
-    step: usize,
-    batch: usize,
+    layers: std::slice::Iter<'a, LayerInput>,
     cancel: &'a CancelToken,
 }
 
-impl Call<'_> {
-    /// For the next layer, at this step and for the whole batch.
-    fn next_layer(&mut self) -> candle_core::Result<LayerConditioning> {
+impl<'a> Call<'a> {
+    /// For the next layer.
+    fn next_layer(&mut self) -> candle_core::Result<&'a LayerInput> {
         match self.layers.next() {
-            Some(layer) => layer.at(self.step, self.batch),
+            Some(layer) => Ok(layer),
             None => candle_core::bail!("this network has more layers than the one that was conditioned"),
         }
     }
@@ -74,6 +73,7 @@ impl Unet {
             norm_out: root.sub("conv_norm_out").group_norm(finest, groups, eps)?,
             conv_out: root.sub("conv_out").conv2d(finest, config.out_channels, 3, 1)?,
             dtype,
+            recorder: Recorder::default(),
         })
     }
 
@@ -90,7 +90,7 @@ impl Unet {
             let time = silu(&self.embedding.forward(timesteps, input)?)?;
             let context = input.context.to_dtype(self.dtype)?;
             let layers = self.layers().map(|layer| layer.condition(&time, &context, cancel));
-            Ok(Conditioning::new(layers.collect::<Result<_, Halt>>()?))
+            Ok(Conditioning::new(layers.collect::<Result<_, Halt>>()?)?)
         })
     }
 
@@ -120,18 +120,26 @@ impl Unet {
     ) -> Result<Tensor, Halt> {
         together(latents.device(), || {
             cancel.checkpoint()?;
-            let mut call = Call { layers: conditioning.layers(), step, batch: latents.dim(0)?, cancel };
-            let mut x = conv2d(&latents.to_dtype(self.dtype)?, &self.conv_in)?;
-            let mut skips = vec![x.clone()];
-            for block in &self.down {
-                x = block.forward(x, &mut call, &mut skips)?;
-            }
-            x = self.mid.forward(&x, &mut call)?;
-            for block in &self.up {
-                x = block.forward(x, &mut call, &mut skips)?;
-            }
-            cancel.checkpoint()?;
-            Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
+            let inputs = [vec![latents.clone()], conditioning.at(step)?].concat();
+            self.recorder.run(&inputs, |inputs| {
+                let (latents, tensors) = inputs.split_first().expect("latents are the first of them");
+                self.walk(latents, &conditioning.layers(tensors, latents.dim(0)?)?, cancel)
+            })
         })
+    }
+
+    fn walk(&self, latents: &Tensor, layers: &[LayerInput], cancel: &CancelToken) -> Result<Tensor, Halt> {
+        let mut call = Call { layers: layers.iter(), cancel };
+        let mut x = conv2d(&latents.to_dtype(self.dtype)?, &self.conv_in)?;
+        let mut skips = vec![x.clone()];
+        for block in &self.down {
+            x = block.forward(x, &mut call, &mut skips)?;
+        }
+        x = self.mid.forward(&x, &mut call)?;
+        for block in &self.up {
+            x = block.forward(x, &mut call, &mut skips)?;
+        }
+        cancel.checkpoint()?;
+        Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
     }
 }

@@ -3,11 +3,11 @@
 use candle_core::Tensor;
 
 use super::Call;
-use super::conditioning::LayerConditioning;
+use super::conditioning::LayerInput;
 use super::config::UnetConfig;
 use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::nn::blocks::{Downsample, ResnetBlock, ResnetSettings, Upsample};
-use crate::diffusion::nn::transformer::SpatialTransformer;
+use crate::diffusion::nn::transformer::{KeysValues, SpatialTransformer};
 use crate::diffusion::ops::Padding;
 use crate::diffusion::weights::{LoadError, Scope};
 
@@ -26,17 +26,20 @@ impl Layer {
         time: &Tensor,
         context: &Tensor,
         cancel: &CancelToken,
-    ) -> Result<LayerConditioning, Halt> {
+    ) -> Result<(Tensor, Vec<KeysValues>), Halt> {
         cancel.checkpoint()?;
+        let Some(shift) = self.resnet.shift(time)? else {
+            return Err(candle_core::Error::msg("a residual block of a UNet knows the time").into());
+        };
         let texts = self.attention.as_ref().map(|attention| attention.read(context)).transpose()?;
-        Ok(LayerConditioning { shift: self.resnet.shift(time)?, texts: texts.unwrap_or_default() })
+        Ok((shift, texts.unwrap_or_default()))
     }
 
     fn forward(&self, x: &Tensor, call: &mut Call) -> Result<Tensor, Halt> {
-        let LayerConditioning { shift, texts } = call.next_layer()?;
-        let x = self.resnet.forward(x, shift.as_ref(), call.cancel)?;
+        let LayerInput { shift, texts } = call.next_layer()?;
+        let x = self.resnet.forward(x, Some(shift), call.cancel)?;
         match &self.attention {
-            Some(attention) => attention.forward(&x, &texts, call.cancel),
+            Some(attention) => attention.forward(&x, texts, call.cancel),
             None => Ok(x),
         }
     }

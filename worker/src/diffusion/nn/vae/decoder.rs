@@ -6,7 +6,7 @@ use super::config::{LatentScaling, NORM_EPS, VaeConfig};
 use super::middle::MidBlock;
 use crate::diffusion::cancel::{CancelToken, Halt};
 use crate::diffusion::nn::blocks::{ResnetBlock, Upsample};
-use crate::diffusion::ops::{Conv2d, GroupNorm, conv2d, group_norm_silu, together};
+use crate::diffusion::ops::{Conv2d, GroupNorm, Recorder, conv2d, group_norm_silu, together};
 use crate::diffusion::weights::{LoadError, Scope, Weights};
 
 /// The decoder half.
@@ -20,6 +20,7 @@ pub struct VaeDecoder {
     norm_out: GroupNorm,
     conv_out: Conv2d,
     dtype: DType,
+    recorder: Recorder,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,7 @@ impl VaeDecoder {
             norm_out: scope.sub("conv_norm_out").group_norm(finest, config.norm_num_groups, NORM_EPS)?,
             conv_out: scope.sub("conv_out").conv2d(finest, config.out_channels, 3, 1)?,
             dtype,
+            recorder: Recorder::default(),
         })
     }
 
@@ -67,18 +69,22 @@ impl VaeDecoder {
     /// When the token is set or memory runs out.
     pub fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor, Halt> {
         together(latents.device(), || {
-            cancel.checkpoint()?;
-            let mut x = self.scaling.vae_from_unit(latents)?.to_dtype(self.dtype)?;
-            if let Some(post_quant) = &self.post_quant {
-                x = conv2d(&x, post_quant)?;
-            }
-            x = self.mid.forward(&conv2d(&x, &self.conv_in)?, cancel)?;
-            for block in &self.up {
-                x = block.forward(x, cancel)?;
-            }
-            cancel.checkpoint()?;
-            Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
+            self.recorder.run(std::slice::from_ref(latents), |inputs| self.walk(&inputs[0], cancel))
         })
+    }
+
+    fn walk(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor, Halt> {
+        cancel.checkpoint()?;
+        let mut x = self.scaling.vae_from_unit(latents)?.to_dtype(self.dtype)?;
+        if let Some(post_quant) = &self.post_quant {
+            x = conv2d(&x, post_quant)?;
+        }
+        x = self.mid.forward(&conv2d(&x, &self.conv_in)?, cancel)?;
+        for block in &self.up {
+            x = block.forward(x, cancel)?;
+        }
+        cancel.checkpoint()?;
+        Ok(conv2d(&group_norm_silu(&x, &self.norm_out)?, &self.conv_out)?.to_dtype(DType::F32)?)
     }
 }
 

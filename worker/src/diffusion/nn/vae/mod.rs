@@ -5,6 +5,7 @@
 //! | [`config`] | `vae/config.json` |
 //! | [`encoder`] | from pictures to the distribution of their latents |
 //! | [`decoder`] | from latents to pictures |
+//! | [`tiled`] | from latents to pictures in little memory |
 //! | `middle` | the attention between two residual blocks that both halves have |
 //!
 //! Latents that go in and come out are those of the UNet, of about unit variance: the scaling factor of the
@@ -14,6 +15,7 @@ pub mod config;
 pub mod decoder;
 pub mod encoder;
 mod middle;
+pub mod tiled;
 
 pub use config::VaeConfig;
 pub use decoder::VaeDecoder;

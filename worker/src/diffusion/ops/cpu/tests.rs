@@ -48,7 +48,7 @@ fn check(dtype: DType, found: impl Fn(Path) -> Result<Tensor>, expected: &Tensor
 fn packed(weight: &Weight) -> &Packed {
     match weight {
         Weight::Packed(packed) => packed,
-        Weight::Rows(_) => panic!("f32 and bf16 on the CPU are packed"),
+        Weight::Columns(_) => panic!("f32 and bf16 on the CPU are packed"),
     }
 }
 

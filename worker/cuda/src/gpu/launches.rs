@@ -1,12 +1,13 @@
 //! Launches on a GPU.
 
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute_enum;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaView, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use candle_core::{Result, bail};
 
-use crate::launch::{Argument, Launch, Module};
+use crate::launch::{Argument, BLOCK_BYTES_MAX, Launch, Module};
 
 /// Bytes that memory begins at a multiple of, as numbers are read several at a time.
 const ALIGNMENT: u64 = 16;
@@ -107,6 +108,10 @@ fn start(device: &CudaDevice, launch: &Launch, memories: &[Memory]) -> Result<()
         }
     }
     let kernel = device.get_or_load_custom_func(&launch.kernel, launch.module.name(), launch.module.ptx())?;
+    if launch.block_bytes as usize > BLOCK_BYTES_MAX {
+        let bytes = i32::try_from(launch.block_bytes).map_err(candle_core::Error::wrap)?;
+        kernel.set_attribute(CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes).w()?;
+    }
     let mut builder = kernel.builder();
     for (argument, address) in launch.arguments.iter().zip(&addresses) {
         match argument {
