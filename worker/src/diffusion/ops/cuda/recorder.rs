@@ -7,6 +7,7 @@ use sd_cuda_kernels::gpu;
 
 use crate::diffusion::cancel::Halt;
 use crate::diffusion::ops::immediate;
+use crate::diffusion::placement::is_out_of_memory;
 
 /// Shapes that stay recorded.
 const RECORDINGS_MAX: usize = 4;
@@ -90,9 +91,23 @@ impl Recorder {
                 }
             }
         }
-        let output = match &mut known.state {
-            State::Recorded(recorded) => recorded.replay(inputs).map_err(Halt::from),
-            State::Met(..) | State::Refused => work(inputs),
+        let replayed = match &mut known.state {
+            State::Recorded(recorded) => Some(recorded.replay(inputs)),
+            State::Met(..) | State::Refused => None,
+        };
+        let output = match replayed {
+            Some(Err(error)) if is_out_of_memory(&error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no memory for a CUDA graph; steps take longer"
+                );
+                // What it holds may be all that lacks.
+                known.state = State::Refused;
+                gpu::give_back(device)?;
+                work(inputs)
+            }
+            Some(replayed) => replayed.map_err(Halt::from),
+            None => work(inputs),
         };
         all.push(known);
         output
@@ -110,6 +125,8 @@ impl Recorded {
         let inputs = inputs.iter().map(Tensor::force_contiguous).collect::<Result<Vec<_>>>()?;
         let output = Tensor::zeros(shape, dtype, inputs[0].device())?;
         let recording = gpu::record(device, || Ok::<_, Halt>(output.slice_set(&work(&inputs)?, 0, 0)?))?;
+        // A recording has memory of its own, and that of the first time is in its way.
+        gpu::give_back(device)?;
         Ok(Self { recording, inputs, holds, output })
     }
 
