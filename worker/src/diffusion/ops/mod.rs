@@ -7,7 +7,7 @@
 //! | [`check`] | every operation on a device beside the reference, for `sd-worker check` |
 //! | `shapes` | which shapes fit together, for the paths below |
 //! | [`mod@cpu`] | the operations on [`sd_kernels`], for f32 and bf16 on the CPU |
-//! | `cuda` | the operations on `sd_cuda_kernels`, cuBLAS and cuDNN, in builds with the feature `cuda` |
+//! | `cuda` | the operations on `sd_cuda_kernels`, in builds with the feature `cuda` |
 //! | `immediate` | what stands in elsewhere for recordings and for numbers that are on their way |
 //!
 //! Networks call the functions of this file and never name a path below: which one is taken is said by where the weights
@@ -18,7 +18,7 @@
 //! * Activations are `[batch, height, width, channels]` or `[batch, tokens, channels]`, contiguous, all of one dtype.
 //! * Statistics of normalisations, and softmax, are in f32 whatever the dtype.
 //! * No operation reads weights in another layout than the one its layer keeps.
-//! * Scratch memory is bounded by [`SCRATCH_BYTES_MAX`], whatever the picture's size.
+//! * Scratch memory is bounded by [`SCRATCH_BYTES_MAX`], whatever the picture's size; cuDNN's has a bound of its own.
 
 pub mod check;
 pub mod cpu;
