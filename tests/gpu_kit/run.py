@@ -92,7 +92,8 @@ def machine():
 def add_libraries():
     """Lets the worker find CUDA's libraries where PyTorch brought them."""
     spec = importlib.util.find_spec("nvidia")
-    folders = [Path(place) / "cu13/lib" for place in (spec.submodule_search_locations if spec else [])]
+    places = spec.submodule_search_locations if spec else []
+    folders = [Path(place) / name / "lib" for place in places for name in ("cu13", "cudnn")]
     known = [os.environ[LIBRARIES]] if os.environ.get(LIBRARIES) else []
     os.environ[LIBRARIES] = ":".join([*map(str, filter(Path.exists, folders)), *known])
 

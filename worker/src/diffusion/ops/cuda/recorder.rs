@@ -42,7 +42,7 @@ struct Recorded {
     recording: gpu::Recording,
     inputs: Vec<Tensor>,
     /// What was copied into `inputs` last.
-    holds: Vec<Option<TensorId>>,
+    holds: Vec<TensorId>,
     output: Tensor,
 }
 
@@ -121,7 +121,7 @@ impl Recorded {
         device: &candle_core::CudaDevice,
         work: &impl Fn(&[Tensor]) -> std::result::Result<Tensor, Halt>,
     ) -> std::result::Result<Self, Halt> {
-        let holds = inputs.iter().map(|input| Some(input.id())).collect();
+        let holds = inputs.iter().map(Tensor::id).collect();
         let inputs = inputs.iter().map(Tensor::force_contiguous).collect::<Result<Vec<_>>>()?;
         let output = Tensor::zeros(shape, dtype, inputs[0].device())?;
         let recording = gpu::record(device, || Ok::<_, Halt>(output.slice_set(&work(&inputs)?, 0, 0)?))?;
@@ -132,9 +132,9 @@ impl Recorded {
 
     fn replay(&mut self, inputs: &[Tensor]) -> Result<Tensor> {
         for ((held, holds), input) in self.inputs.iter().zip(&mut self.holds).zip(inputs) {
-            if *holds != Some(input.id()) {
+            if *holds != input.id() {
                 held.slice_set(&input.contiguous()?, 0, 0)?;
-                *holds = Some(input.id());
+                *holds = input.id();
             }
         }
         self.recording.replay()?;
